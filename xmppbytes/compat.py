@@ -1,0 +1,56 @@
+"""
+The one place that makes wokkel 18.0.0 usable on today's Twisted. Nothing else imports these modules.
+
+Two things are mended:
+
+    - C{wokkel.data_form}, and with it disco, ping and generic, import C{twisted.python.compat._PY3},
+      which Twisted 21.2 removed. It is lent to them around the import only.
+    - C{wokkel.generic} interns every address that it parses, and the table of
+      L{twisted.words.protocols.jabber.jid.internJID} is never emptied: strangers could make it grow
+      without bound. It gets a bounded cache instead.
+"""
+
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from twisted.python import compat as _twistedCompat
+from twisted.words.protocols.jabber.jid import JID
+
+_CACHED_JIDS = 4096
+
+
+@lru_cache(maxsize=_CACHED_JIDS)
+def boundedJID(text: str) -> JID:
+    """
+    Parse an address, remembering the last few thousand of them.
+
+    @param text: the address.
+    @return: the prepared address; shared, so it must not be changed.
+    @raise InvalidFormat: when it is none.
+    """
+    return JID(text)
+
+
+def _importWokkel(*names: str) -> list[ModuleType]:
+    # twisted.python.compat is wrapped by a proxy for deprecations; names are looked up on the real module.
+    module: Any
+    try:
+        module = object.__getattribute__(_twistedCompat, "_module")
+    except AttributeError:
+        module = _twistedCompat
+    lent = not hasattr(module, "_PY3")
+    if lent:
+        module._PY3 = True
+    try:
+        return [import_module(f"wokkel.{name}") for name in names]
+    finally:
+        if lent:
+            del module._PY3
+
+
+data_form, disco, generic, iwokkel, ping = _importWokkel("data_form", "disco", "generic", "iwokkel", "ping")
+generic.jid = SimpleNamespace(JID=JID, internJID=boundedJID)  # type: ignore[attr-defined]
+
+__all__ = ["boundedJID", "data_form", "disco", "generic", "iwokkel", "ping"]

@@ -1,0 +1,3 @@
+"""
+XEP-0174 serverless messaging: presence by DNS-SD, XML streams between neighbours.
+"""

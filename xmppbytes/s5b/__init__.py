@@ -1,0 +1,3 @@
+"""
+XEP-0065 SOCKS5 Bytestreams.
+"""
