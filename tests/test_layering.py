@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "tls": {"errors", "interfaces"},
     "stanza": BASE,
     "stream": BASE | {"stanza"},
+    "serviceinfo": BASE | {"stanza"},
     "s5b": BASE | {"wire", "core", "tls", "stanza", "stream"},
     "dtcp": BASE | {"wire", "core", "tls", "stanza", "stream"},
     "linklocal": BASE | {"wire", "core", "tls", "stanza", "stream"},

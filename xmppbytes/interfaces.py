@@ -25,6 +25,12 @@ class ILeg(Interface):
         @param parties: the L{xmppbytes.core.sessions.Parties} named by the activation.
         """
 
+    def handOver(protocol: Any) -> None:
+        """
+        Let another protocol have the connection. Its C{makeConnection} is called; reading stays
+        paused, and C{early} is for the caller to deliver.
+        """
+
     def close(reason: str) -> None:
         """
         Close the connection: the bytestream will not happen.
