@@ -39,6 +39,15 @@ class ILeg(Interface):
         """
 
 
+class IDatagramLeg(ILeg):
+    """
+    One party of a UDP bytestream. Its transport is the TCP connection that it lasts as long as, and
+    that is read meanwhile, so that its end shows at once.
+    """
+
+    channel = Attribute("the L{xmppbytes.core.channel.Channel}; C{None} until the party is C{ready}")
+
+
 class IStreamHost(Interface):
     """
     What a connection joins once its handshake has named the bytestream it is for: the proxy's
