@@ -19,8 +19,9 @@ from xmppbytes.core.access import AccessRules, defaultAllow
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.hangup import makeHangupWatch
 from xmppbytes.core.limits import Limits
+from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pairing import Rendezvous
-from xmppbytes.core.relay import CopyEngine, Outcome
+from xmppbytes.core.relay import CopyEngine
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import NoUsage, UsageLog
 from xmppbytes.errors import ConfigurationError
