@@ -26,6 +26,8 @@ BACKLOG = 1024
 RESERVED_DESCRIPTORS = 128
 # Seconds between looks whether accepting can go on.
 _LOOK_AGAIN = 0.5
+# Seconds between two warnings of the same shortage.
+_QUIET = 60.0
 
 
 def makeServerEndpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
@@ -80,6 +82,8 @@ class AcceptGate:
         self._ceiling = max(limit // 2, limit - RESERVED_DESCRIPTORS)
         self._ports: list[Any] = []
         self._timer: Any = None
+        self._quietUntil = 0.0
+        self._warned = False
 
     def guard(self, port: Any) -> None:
         """
@@ -104,21 +108,30 @@ class AcceptGate:
             self._timer = None
 
     def _pause(self) -> None:
+        # Those who were waiting in the backlog may fill it again: one line a minute says it all.
+        if self._clock.seconds() >= self._quietUntil:
+            self._quietUntil = self._clock.seconds() + _QUIET
+            self._warned = True
+            self._warn()
+        for port in self._ports:
+            port.pauseProducing()
+        self._timer = self._clock.callLater(_LOOK_AGAIN, self._look)
+
+    def _warn(self) -> None:
         self.log.warn(
             "Short of descriptors (the limit is {limit}): no connections are accepted until some are free; "
             "raise LimitNOFILE or ulimit -n",
             limit=self._limit,
         )
-        for port in self._ports:
-            port.pauseProducing()
-        self._timer = self._clock.callLater(_LOOK_AGAIN, self._look)
 
     def _look(self) -> None:
         if not self._isRoomy():
             self._timer = self._clock.callLater(_LOOK_AGAIN, self._look)
             return
         self._timer = None
-        self.log.info("File descriptors are free again: accepting connections")
+        if self._warned:
+            self._warned = False
+            self.log.info("Descriptors are free again: accepting connections")
         for port in self._ports:
             port.resumeProducing()
 

@@ -19,11 +19,12 @@ from xmppbytes.compat import disco, generic, ping
 from xmppbytes.core.access import AccessRules, defaultAllow
 from xmppbytes.core.datagramport import DatagramPort
 from xmppbytes.core.datagrams import DatagramEngine
+from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.hangup import makeHangupWatch
 from xmppbytes.core.limits import Limits
+from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pairing import Rendezvous
-from xmppbytes.core.relay import CopyEngine, Outcome
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import NoUsage, UsageLog
 from xmppbytes.errors import ConfigurationError
@@ -86,7 +87,8 @@ class ProxyService(MultiService):
         self._drain: float = values["drain"]
         limits = limitsFrom(values)
         usage = UsageLog(values["usage-log"], values["usage-log-blur"]) if values["usage-log"] else NoUsage()
-        self.sessions = Sessions(reactor, limits, [CopyEngine(reactor), DatagramEngine(reactor)], usage)
+        engines = [*makeEngines(reactor, values["relay"]), DatagramEngine(reactor)]
+        self.sessions = Sessions(reactor, limits, engines, usage)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._notices = NoticeSender()
         self._associations: Associations | None = None
@@ -165,7 +167,7 @@ class ProxyService(MultiService):
                 raise SystemExit(f"{PROGRAM}: {e} (--no-udp)") from e
             self._datagramPorts.append(port)
             self.log.info("Listening on UDP {host}, {name}", host=port.getHost(), name=port.name)
-        if self._datagramPorts:
+        if self._datagramPorts and NS_BYTESTREAMS_UDP not in self._proxy.features:
             self._proxy.features = (*self._proxy.features, NS_BYTESTREAMS_UDP)
 
     def startService(self) -> None:

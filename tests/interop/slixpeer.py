@@ -262,17 +262,19 @@ class Client(slixmpp.ClientXMPP):
     async def do_expect(self, sid: str, **plan: Any) -> None:
         self.plugin["xep_0065"].plans[sid] = plan
 
+    async def streamhost(self, proxy: str) -> tuple[str, str]:
+        """
+        Ask a proxy for its (first) address.
+        """
+        answer = await self.plugin["xep_0065"].get_network_address(slixmpp.JID(proxy), timeout=15)
+        return answer["socks"]["streamhost"]["host"], answer["socks"]["streamhost"]["port"]
+
     async def do_send(
         self, to: str, sid: str, size: int, proxies: Any = None, dstaddr: str = "", **plan: Any
     ) -> dict[str, Any]:
         streams = self.plugin["xep_0065"]
-        if proxies:  # else it asks the server which it has
-            streams._proxies = {}
-            for name in proxies:
-                host = (await streams.get_network_address(slixmpp.JID(name), timeout=15))["socks"][
-                    "streamhost"
-                ]
-                streams._proxies[slixmpp.JID(name)] = (host["host"], host["port"])
+        if proxies:  # else it asks the server which there are
+            streams._proxies = {slixmpp.JID(proxy): await self.streamhost(proxy) for proxy in proxies}
         if dstaddr:
             streams.dstaddr[sid] = dstaddr
         connection = await streams.handshake(slixmpp.JID(to), sid=sid, timeout=30)
