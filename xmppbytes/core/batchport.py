@@ -155,7 +155,7 @@ class BatchPort(DatagramPort):
         self._outbox.flush()
         if not self._closed:
             data = self._inbox.data[offset : offset + length]
-            self._strangers(self, data, unpackAddress(self._socket.family, source))
+            self.strange(data, unpackAddress(self._socket.family, source))
 
     def _forward(self, channel: Channel, offset: int, length: int) -> None:
         """

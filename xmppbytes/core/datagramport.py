@@ -8,7 +8,6 @@ A wake-up handles a bounded number of them, so that everything else of the proce
 import socket
 import struct
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +54,6 @@ class DatagramPort:
     A UDP socket, portably: one datagram a system call.
 
     @ivar descriptor: of the socket; -1 once it is closed.
-    @ivar drops: reason -> how many datagrams were dropped for it, of those that belong to no channel.
     """
 
     log = Logger()
@@ -68,7 +66,6 @@ class DatagramPort:
         @param strangers: called with this port, each datagram that belongs to no open channel, and
             the socket address it came from.
         """
-        self.drops: Counter[str] = Counter()
         self._reactor = reactor
         self._socket = sock
         self._strangers = strangers
@@ -184,7 +181,7 @@ class DatagramPort:
         """
         channel = self._channels.get(address)
         if channel is None or length < HEADER_LENGTH or not self._buffer.startswith(channel.header):
-            self._strangers(self, bytes(self._view[:length]), address)
+            self.strange(bytes(self._view[:length]), address)
             return
         size = length - HEADER_LENGTH
         if not channel.grant(1, size):
@@ -197,6 +194,16 @@ class DatagramPort:
             channel.delivered(1, size)
         else:
             channel.dropped += 1
+
+    def strange(self, data: bytes, address: tuple[Any, ...]) -> None:
+        """
+        Show a datagram that belongs to no open channel to somebody who knows.
+        """
+        try:
+            self._strangers(self, data, address)
+        except Exception:
+            # The reactor would take the port for broken and never read it again.
+            self.log.failure("A datagram from {address} could not be handled", address=address)
 
     def close(self) -> None:
         """

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from xmppbytes.core.channel import Channel
 from xmppbytes.core.leg import LegKind
-from xmppbytes.core.relay import Outcome
+from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.throttle import TokenBucket
 from xmppbytes.interfaces import IDatagramLeg, ILeg, IRelayedSession, IRelayEngine
 

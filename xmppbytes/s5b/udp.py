@@ -198,8 +198,8 @@ def _readJID(data: bytes) -> str:
 
     @raise WireError: when it is none.
     """
-    if len(data) > MAX_JID:
-        raise WireError(f"its {len(data)} bytes are too long for a JID")
+    if not 0 < len(data) <= MAX_JID:
+        raise WireError(f"its {len(data)} bytes are no JID")
     try:
         jid: str = JID(data.decode("utf-8")).full()
     except (InvalidFormat, UnicodeError) as e:
