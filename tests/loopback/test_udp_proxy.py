@@ -39,6 +39,7 @@ class Party:
         Make a UDP socket that hears the proxy's port only.
         """
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         udp.bind((local, 0))
         udp.connect(self.proxy)
         udp.settimeout(20)
@@ -260,6 +261,8 @@ class ExchangeTests(UDPTestCase):
         await deferToThread(target.receive)
         target.close()
         await self.proxy.untilLogged("Ended")
+        while not os.path.exists(path) or not os.path.getsize(path):
+            await pause(0.05)
         with open(path) as log:
             record = json.loads(log.read())
         self.assertEqual(record["kind"], "UDP")
@@ -273,7 +276,6 @@ def _sendWindowed(sender: Party, receiver: Party, count: int) -> dict[str, int]:
     Send numbered datagrams with at most a few hundred on their way.
     """
     rng = random.Random(7)
-    receiver.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     receiver.udp.settimeout(1)
     sent: dict[int, bytes] = {}
     head = header(sender.hash)
