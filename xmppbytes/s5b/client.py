@@ -21,10 +21,12 @@ from xmppbytes.interfaces import IBytestreamAcceptor, IBytestreamSurroundings
 from xmppbytes.s5b.discovery import ProxyFinder
 from xmppbytes.s5b.options import BytestreamOptions
 from xmppbytes.s5b.request import BytestreamRequest
-from xmppbytes.s5b.session import Means, RequesterSession, TargetSession
+from xmppbytes.s5b.requester import RequesterSession
+from xmppbytes.s5b.session import Means
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 from xmppbytes.s5b.streamhost import LocalStreamHost
 from xmppbytes.s5b.surroundings import ServerSurroundings
+from xmppbytes.s5b.target import TargetSession
 from xmppbytes.stanza import RequestHandler
 
 # Who the other party is, and the sid.
