@@ -121,38 +121,36 @@ class Associations:
     def _initialize(
         self, legs: Sequence[Any], port: DatagramPort, datagram: Datagram, address: tuple[Any, ...]
     ) -> None:
-        known = next(
-            (leg for leg in legs if leg.channel is not None and leg.initialData == datagram.data), None
-        )
         user = self._legAt.get((port, address))
-        if user is not None and user is not known:
-            self._drop("from an address that another initialization has taken")
+        if user is not None:
+            self._again(user, datagram)
+            return
+        # Where two connections from one IP address wait, a packet is that of the one without any:
+        # parties share addresses, and a party may try several addresses of ours at once.
+        fresh = next((leg for leg in legs if leg.channel is None and leg.refusals < MAX_REFUSALS), None)
+        known = next((leg for leg in legs if leg.initialData == datagram.data and leg.channel), None)
+        if fresh is not None:
+            self._first(fresh, port, datagram, address)
         elif known is not None:
-            self._again(known, port, datagram, address)
+            del self._legAt[known.channel.port, known.channel.address]
+            known.channel.move(port, address)
+            self._legAt[port, address] = known
+            self._tell(known, datagram)
         else:
-            self._first(legs, port, datagram, address)
+            self._drop("initialization with another JID than before")
 
-    def _again(self, leg: Any, port: DatagramPort, datagram: Datagram, address: tuple[Any, ...]) -> None:
+    def _again(self, leg: Any, datagram: Datagram) -> None:
         """
-        A packet that says what an earlier one has said: a duplicate, or from another port.
+        A packet from an address that is initialised.
         """
-        channel = leg.channel
-        old = channel.port, channel.address
-        if old != (port, address):
-            del self._legAt[old]
-            channel.move(port, address)
-            self._legAt[port, address] = leg
+        if leg.key != datagram.address.lower() or leg.initialData != datagram.data:
+            self._drop("initialization from an address that another one has taken")
         elif leg.notified:
             self._drop("duplicate initialization")
-        self._tell(leg, datagram)
+        else:
+            self._tell(leg, datagram)
 
-    def _first(
-        self, legs: Sequence[Any], port: DatagramPort, datagram: Datagram, address: tuple[Any, ...]
-    ) -> None:
-        leg = next((leg for leg in legs if leg.channel is None and leg.refusals < MAX_REFUSALS), None)
-        if leg is None:
-            self._drop("initialization with another JID than before")
-            return
+    def _first(self, leg: Any, port: DatagramPort, datagram: Datagram, address: tuple[Any, ...]) -> None:
         try:
             jid = _readJID(datagram.data)
         except WireError as e:
