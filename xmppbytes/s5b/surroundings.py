@@ -52,7 +52,8 @@ class ServerSurroundings:
             return self.nameOf(self._jid)
         if self._stream is None:
             raise NegotiationError("there is no connection to the XMPP server at present; try again later")
-        own: JID = getattr(self._stream.authenticator, "jid", None) or self._stream.thisEntity
+        authenticator = getattr(self._stream, "authenticator", None)
+        own: JID = getattr(authenticator, "jid", None) or self._stream.thisEntity
         return str(own.full())
 
     def nameOf(self, address: str) -> str:
@@ -119,9 +120,10 @@ class ServerSurroundings:
         """
         The IP address of one end of the connection to the server; empty when it has none.
         """
-        if self._stream is None:
+        transport = getattr(self._stream, "transport", None)
+        if transport is None:
             return ""
-        address = getattr(self._stream.transport, which)()
+        address = getattr(transport, which)()
         return plainAddress(str(getattr(address, "host", "")))
 
 
