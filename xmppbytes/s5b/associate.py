@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from xmppbytes.connecting.connector import Connector
 from xmppbytes.connecting.racing import RaceTiming
+from xmppbytes.core.datagramport import prepareSocket
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import HandshakeProtocol, handshakeDeadlines, lossText
 from xmppbytes.errors import NegotiationError, NotReachable
@@ -115,6 +116,9 @@ class AssociatedPath(DatagramPath):
         self._listening: Any = reactor.listenUDP(
             0, self._socket, interface="::" if ":" in host else "", maxPacketSize=_READ_SIZE
         )
+        opened = getattr(self._listening, "socket", None)
+        if opened is not None:
+            prepareSocket(opened)
         self._socket.transport.connect(host, port)
 
     @property

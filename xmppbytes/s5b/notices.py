@@ -4,6 +4,7 @@ The notifications of a StreamHost that a UDP channel is initialised (XEP-0065 se
 Who connects to a StreamHost can make it send one of them to any address, so they are rationed.
 """
 
+import secrets
 from collections import Counter
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +16,20 @@ from xmppbytes.s5b.stanzas import udpSuccessElement
 _MINUTE = 60.0
 
 
+def noticeMessage(jid: str, address: str) -> Element:
+    """
+    Make a notification (listing 34).
+
+    @param jid: the party's JID.
+    @param address: the DST.ADDR of its initialization packet.
+    """
+    message = Element((None, "message"))
+    message["to"] = jid
+    message["id"] = secrets.token_hex(8)
+    message.addChild(udpSuccessElement(address))
+    return message
+
+
 class NoticeSender(XMPPHandler):  # type: ignore[misc]
     """
     Sends the notifications over an XMPP stream.
@@ -22,7 +37,6 @@ class NoticeSender(XMPPHandler):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._sent = 0
         self._isConnected = False
 
     def connectionInitialized(self) -> None:
@@ -48,12 +62,7 @@ class NoticeSender(XMPPHandler):  # type: ignore[misc]
         """
         if not self._isConnected:
             return False
-        self._sent += 1
-        message = Element((None, "message"))
-        message["to"] = jid
-        message["id"] = f"udpsuccess{self._sent}"
-        message.addChild(udpSuccessElement(address))
-        self.send(message)
+        self.send(noticeMessage(jid, address))
         return True
 
 

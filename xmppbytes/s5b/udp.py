@@ -6,7 +6,6 @@ good when it names a hash for which a TCP connection from the same IP address ha
 JID. Everything else is dropped and counted; the log gets a line a minute at most.
 """
 
-import ipaddress
 import os
 import socket
 from collections import Counter
@@ -17,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
+from xmppbytes.connecting.addresses import plainAddress
 from xmppbytes.core.batchport import makeDatagramPort
 from xmppbytes.core.channel import Channel
 from xmppbytes.core.datagramport import DatagramPort, Strangers
@@ -107,8 +107,8 @@ class Associations:
         if key not in self._legsOf:
             self._drop("of an unknown hash")
             return
-        host = plainHost(address[0])
-        legs = [leg for leg in self._legsOf[key] if plainHost(leg.address) == host]
+        host = hostOf(address[0])
+        legs = [leg for leg in self._legsOf[key] if hostOf(leg.address) == host]
         if not legs:
             self._drop("from a foreign address")
         elif datagram.port != INIT_PORT:
@@ -171,7 +171,7 @@ class Associations:
     def _tell(self, leg: Any, datagram: Datagram) -> None:
         if leg.notified:
             return
-        if not self._ration.take(plainHost(leg.address), leg.jid.partition("/")[0]):
+        if not self._ration.take(hostOf(leg.address), leg.jid.partition("/")[0]):
             self._drop("initialization above the limit of notifications")
             return
         leg.notified = self._notify(leg.jid, datagram.address.decode("ascii"))
@@ -205,17 +205,12 @@ def _readJID(data: bytes) -> str:
     return jid
 
 
-def plainHost(host: str) -> str:
+def hostOf(address: str) -> str:
     """
     Write an IP address in one form, whichever socket has told it: IPv4 as such on IPv6 sockets too,
-    and without a scope.
+    and without a scope, which TCP tells and UDP does not.
     """
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
+    return plainAddress(address.partition("%")[0])
 
 
 def listenDatagrams(reactor: Any, listening: Any, strangers: Strangers, plain: bool = False) -> DatagramPort:

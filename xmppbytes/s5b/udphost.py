@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from xmppbytes.connecting.addresses import plainAddress
 from xmppbytes.connecting.listening import SharedListener
 from xmppbytes.core.channel import Channel
 from xmppbytes.core.datagramport import DatagramPort, Strangers
@@ -93,7 +94,7 @@ class ChannelPath(DatagramPath):
         """
         See L{DatagramPath}.
         """
-        host, port = self._channel.address[:2]
+        host, port = plainAddress(self._channel.address[0]), self._channel.address[1]
         return maxPayload(pathMTU(None, host, port), host, 0)
 
     def send(self, payload: bytes) -> bool:
@@ -129,18 +130,15 @@ class LocalDatagramHost:
         reactor: Any,
         ports: Sequence[int],
         notify: Callable[[str, str], bool],
-        nameOf: Callable[[str], str],
     ) -> None:
         """
         @param reactor: listens, tells the time.
         @param ports: port numbers, the first that is free is used; 0: any.
         @param notify: sends a C{<udpsuccess/>} to a JID, for a DST.ADDR.
-        @param nameOf: prepares JIDs.
         """
         limits = Limits()
         self._reactor = reactor
         self._notify = notify
-        self._nameOf = nameOf
         self._offers: dict[bytes, DatagramOffer] = {}
         self._waiting: dict[IDatagramLeg, DatagramOffer | None] = {}
         associations = Associations(reactor, limits, self._initialized)
@@ -154,20 +152,20 @@ class LocalDatagramHost:
         """
         return self._listener.listening
 
-    def open(self, destination: str, target: str) -> Deferred["DatagramOffer"]:
+    def open(self, destinations: Sequence[str]) -> Deferred["DatagramOffer"]:
         """
         Accept associations for a bytestream from now on.
 
-        @param destination: the DST.ADDR that means it.
-        @param target: the target's JID, prepared: whose initialization packets count.
+        @param destinations: the values of DST.ADDR that mean it.
         @return: fires with the offer, which must be closed in the end; fails with L{NotReachable}
             when no port can be opened. May be cancelled.
         """
-        key = destination.encode("ascii")
+        keys = [destination.lower().encode("ascii") for destination in destinations]
 
         def opened(port: int) -> DatagramOffer:
-            self._offers[key] = DatagramOffer(self, self._reactor, port, key, target)
-            return self._offers[key]
+            offer = DatagramOffer(self, self._reactor, port, keys)
+            self._offers.update(dict.fromkeys(keys, offer))
+            return offer
 
         return self._listener.acquire().addCallback(opened)
 
@@ -208,8 +206,9 @@ class LocalDatagramHost:
         """
         Accept nothing more for an offer.
         """
-        if self._offers.get(offer.key) is offer:
-            del self._offers[offer.key]
+        for key in offer.keys:
+            if self._offers.get(key) is offer:
+                del self._offers[key]
         for leg in list(offer.legs):
             leg.close("the bytestream did not come about this way")
 
@@ -225,15 +224,22 @@ class DatagramOffer:
     A bytestream for which a L{LocalDatagramHost} accepts associations.
 
     @ivar port: the port number.
-    @ivar key: what names the bytestream.
-    @ivar target: the target's JID, prepared.
+    @ivar keys: what names the bytestream.
+    @ivar target: the target's JID, prepared: whose initialization packets count. To be set before
+        the target knows of the offer.
     @ivar legs: the associations that wait.
     """
 
-    def __init__(self, host: LocalDatagramHost, clock: Any, port: int, key: bytes, target: str) -> None:
+    def __init__(self, host: LocalDatagramHost, clock: Any, port: int, keys: Sequence[bytes]) -> None:
+        """
+        @param host: where the associations arrive.
+        @param clock: an C{IReactorTime}.
+        @param port: see above.
+        @param keys: see above.
+        """
         self.port = port
-        self.key = key
-        self.target = target
+        self.keys = tuple(keys)
+        self.target = ""
         self.legs: list[IDatagramLeg] = []
         self._host = host
         self._clock = clock
