@@ -8,10 +8,11 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 
 from xmppbytes.core.limits import Limits
 from xmppbytes.errors import ConfigurationError
+from xmppbytes.jids import prepareJID
 from xmppbytes.listen import parseAdvertised
 from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
 from xmppbytes.settings import Setting, SettingsOptions, count, seconds, size
@@ -28,8 +29,8 @@ def domain(text: str) -> str:
     @raise ValueError: when it is none.
     """
     try:
-        jid = JID(text)
-    except (InvalidFormat, UnicodeError) as e:
+        jid = prepareJID(text)
+    except InvalidFormat as e:
         raise ValueError(str(e)) from e
     if jid.user or jid.resource:
         raise ValueError("give the domain of the component, such as proxy.example.org")

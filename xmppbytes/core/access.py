@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.interfaces import IAccessPolicy
+from xmppbytes.jids import prepareJID
 
 
 class AddressRules:
@@ -33,8 +34,8 @@ class AddressRules:
             return
         wildcard = rule.startswith("*.")
         try:
-            jid = JID(rule[2:] if wildcard else rule)
-        except (InvalidFormat, UnicodeError) as e:
+            jid = prepareJID(rule[2:] if wildcard else rule)
+        except InvalidFormat as e:
             raise ConfigurationError(
                 f"{rule!r} is no address rule ({e}): give a JID, a domain, *.domain or *"
             ) from e
