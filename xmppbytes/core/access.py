@@ -83,7 +83,9 @@ def defaultAllow(serviceDomain: str) -> tuple[str, ...]:
     """
     The rules for a service that was told nothing: the domain that it is part of, and its subdomains.
 
+    Of a parent without a dot the subdomains are left out: C{example.org} is not to serve all of C{org}.
+
     @param serviceDomain: the domain of the service, such as C{proxy.example.org}.
     """
     parent = serviceDomain.partition(".")[2] or serviceDomain
-    return (parent, f"*.{parent}")
+    return (parent, f"*.{parent}") if "." in parent else (parent,)
