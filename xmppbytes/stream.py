@@ -79,7 +79,7 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
         return answer.addBoth(forget)
 
 
-def refuseCrowded(stream: Any, iq: Element) -> None:
+def refuseCrowded(stream: Any, iq: Any) -> None:
     """
     Answer a request that asks for several things at once, which RFC 6120 8.2.3 forbids, and empty it.
     """
