@@ -33,6 +33,8 @@ class AddressRules:
             self._everyone = True
             return
         wildcard = rule.startswith("*.")
+        if "*" in rule.removeprefix("*.").partition("/")[0]:
+            raise ConfigurationError(f"{rule!r} is no address rule: * stands alone, or before .domain")
         try:
             jid = prepareJID(rule[2:] if wildcard else rule)
         except InvalidFormat as e:

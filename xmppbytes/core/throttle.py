@@ -31,7 +31,7 @@ class TokenBucket:
     def _burst(self) -> float:
         # Twice what comes in while one waits: a timer that is late, or a byte that is cut in two, is
         # not to cost anything of the rate.
-        return max(1.0, self.rate * BURST_SECONDS * 2)
+        return 1.0 + self.rate * BURST_SECONDS * 2
 
     def room(self) -> int:
         """
