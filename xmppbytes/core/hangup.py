@@ -178,6 +178,9 @@ def _isGone(descriptor: int) -> bool:
         # Short of descriptors nothing can be said; a descriptor that is closed already is gone.
         return e.errno == errno.EBADF
     try:
+        # A reset is told only behind what is unread, which may be never.
+        if duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return True
         return duplicate.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
         return False
