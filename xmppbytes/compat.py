@@ -16,7 +16,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from twisted.python import compat as _twistedCompat
-from twisted.words.protocols.jabber.jid import JID
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+
+from xmppbytes.jids import prepareJID
 
 _CACHED_JIDS = 4096
 
@@ -30,7 +33,15 @@ def boundedJID(text: str) -> JID:
     @return: the prepared address; shared, so it must not be changed.
     @raise InvalidFormat: when it is none.
     """
-    return JID(text)
+    return prepareJID(text)
+
+
+def _stanzaJID(text: str) -> JID:
+    # wokkel parses addresses where a StanzaError becomes an answer, and anything else a traceback.
+    try:
+        return boundedJID(text)
+    except InvalidFormat as e:
+        raise StanzaError("jid-malformed", text=f"{text!r} is not a valid address: {e}") from e
 
 
 def _importWokkel(*names: str) -> list[ModuleType]:
@@ -51,6 +62,6 @@ def _importWokkel(*names: str) -> list[ModuleType]:
 
 
 data_form, disco, generic, iwokkel, ping = _importWokkel("data_form", "disco", "generic", "iwokkel", "ping")
-generic.jid = SimpleNamespace(JID=JID, internJID=boundedJID)  # type: ignore[attr-defined]
+generic.jid = SimpleNamespace(JID=JID, internJID=_stanzaJID)  # type: ignore[attr-defined]
 
 __all__ = ["boundedJID", "data_form", "disco", "generic", "iwokkel", "ping"]
