@@ -78,7 +78,8 @@ class FileClient(Peer):
         return sys.executable
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONUNBUFFERED": "1"}
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return {**inherited, "PYTHONUNBUFFERED": "1"}
 
     def command(self) -> list[str]:
         return [
