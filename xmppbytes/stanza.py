@@ -58,9 +58,9 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         if method is None:
             return
         iq.handled = True
-        self._answer(iq, getattr(self, method))
+        self._respond(iq, getattr(self, method))
 
-    def _answer(self, iq: Element, method: Callable[[Element], Any]) -> None:
+    def _respond(self, iq: Element, method: Callable[[Element], Any]) -> None:
         stream = self.xmlstream
         try:
             result = method(iq)
