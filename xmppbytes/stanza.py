@@ -162,6 +162,7 @@ def parseJID(text: str, what: str) -> JID:
     @raise StanzaError: C{jid-malformed}, when it is none.
     """
     try:
-        return JID(text)
+        # JID() takes no text for a mistake of the program.
+        return JID(text or "@")
     except (InvalidFormat, UnicodeError) as e:
         raise StanzaError("jid-malformed", text=f"{what} {text!r} is not a valid address: {e}") from e
