@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.interop.processes import freePort
 from tests.loopback.lab import PROXY, REQUESTER, TARGET, ProxyTestCase, expect, reset
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, NS_BYTESTREAMS_UDP
@@ -672,3 +673,62 @@ class StrangerTests(UDPTestCase):
         done = True
         await loading
         self.assertLess(slowest, 1.0)
+
+
+class AddressTests(UDPTestCase):
+    """
+    Sockets that are bound to all addresses, IPv4 and IPv6.
+    """
+
+    async def exchange(self, requesterAddress: str, targetAddress: str) -> None:
+        """
+        Let two parties exchange datagrams by way of the addresses that they know of the proxy. Their
+        sockets hear these addresses only.
+        """
+        port = freePort()
+        await self.startProxy(f"--listen=tcp:{port}")
+        hash = destinationAddress("all", REQUESTER, TARGET).encode()
+        parties = []
+        for jid, address in ((REQUESTER, requesterAddress), (TARGET, targetAddress)):
+            party = AnywhereParty(address, port, hash, jid)
+            self.addCleanup(party.close)
+            await deferToThread(party.associate)
+            party.initialize()
+            parties.append(party)
+        await self.untilNotices(2)
+        await self.server.activate("all")
+        requester, target = parties
+        for _ in range(3):
+            for sender, receiver in ((requester, target), (target, requester)):
+                for number in range(5):
+                    sender.send(PORTS + bytes((number,)))
+                for number in range(5):
+                    self.assertEqual(await deferToThread(receiver.receive), PORTS + bytes((number,)))
+
+    async def test_answersFromTheAddressThatIsKnown(self) -> None:
+        """
+        A party hears the proxy from the address that it talks to, although the proxy has others.
+        """
+        await self.exchange("127.0.0.5", "127.0.0.6")
+
+    async def test_bothFamilies(self) -> None:
+        """
+        A party on IPv6 and one on IPv4 are relayed.
+        """
+        await self.exchange("::1", "127.0.0.7")
+
+
+class AnywhereParty(Party):
+    """
+    A party that talks to any address of the proxy.
+    """
+
+    def __init__(self, address: str, port: int, hash: bytes, jid: str) -> None:
+        self.hash = hash
+        self.jid = jid
+        self.tcp = socket.create_connection((address, port), timeout=20)
+        self.udp = socket.socket(self.tcp.family, socket.SOCK_DGRAM)
+        self.udp.connect((address, port))
+        self.udp.settimeout(20)
+        # The proxy must see the same address of ours over both.
+        assert self.udp.getsockname()[0] == self.tcp.getsockname()[0]

@@ -60,6 +60,8 @@ class ServerSurroundings:
         """
         See L{IBytestreamSurroundings}.
         """
+        if not address:
+            raise InvalidFormat("it is empty")
         return str(JID(address).full())
 
     def hashesOf(self, sid: str, requester: str, target: str) -> tuple[str, ...]:
@@ -83,10 +85,10 @@ class ServerSurroundings:
         JID, which we do not know: whatever has a local part is taken for a user, not for a proxy.
         """
         try:
-            jid = JID(streamHostJID)
+            name = self.nameOf(streamHostJID)
         except (InvalidFormat, UnicodeError):
             return False
-        return jid.full() == requester or bool(jid.user)
+        return name == requester or "@" in name.partition("/")[0]
 
     def proxyServer(self) -> str | None:
         """

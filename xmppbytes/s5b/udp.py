@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 
 from xmppbytes.connecting.addresses import plainAddress
 from xmppbytes.core.batchport import makeDatagramPort
@@ -22,6 +22,7 @@ from xmppbytes.core.channel import Channel
 from xmppbytes.core.datagramport import DatagramPort, Strangers
 from xmppbytes.core.limits import Limits
 from xmppbytes.errors import ConfigurationError, WireError
+from xmppbytes.jids import prepareJID
 from xmppbytes.s5b.notices import NoticeRation
 from xmppbytes.wire.s5budp import INIT_PORT, MAX_JID, Datagram, header
 
@@ -199,7 +200,7 @@ def _readJID(data: bytes) -> str:
     if not 0 < len(data) <= MAX_JID:
         raise WireError(f"its {len(data)} bytes are no JID")
     try:
-        jid: str = JID(data.decode("utf-8")).full()
+        jid: str = prepareJID(data.decode("utf-8")).full()
     except (InvalidFormat, UnicodeError) as e:
         raise WireError(f"it names no valid JID ({e})") from e
     return jid
