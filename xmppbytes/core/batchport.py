@@ -202,7 +202,7 @@ class BatchPort(DatagramPort):
 
     def _deliver(self, channel: Channel, offset: int, length: int) -> None:
         self._outbox.flush()
-        if channel.deliver is not None:
+        if channel.deliver is not None and not self._closed:
             channel.delivered(1, length - HEADER_LENGTH)
             channel.deliver(self._inbox.data[offset + HEADER_LENGTH : offset + length])
 
