@@ -16,14 +16,15 @@ from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
-from tests.loopback.lab import PROXY, SECRET, ProxyTestCase, expect
+from tests.loopback.lab import PROXY, REQUESTER, SECRET, TARGET, ProxyTestCase, expect, reparsed
 from xmppbytes.compat import disco
 from xmppbytes.core.bytestream import BytestreamOffer
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
 from xmppbytes.interfaces import IDatagramAcceptor
-from xmppbytes.s5b import associate
+from xmppbytes.s5b import associate, udpsession
+from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.client import BytestreamsClientHandler
-from xmppbytes.s5b.datagrams import DatagramProtocol
+from xmppbytes.s5b.datagrams import DatagramProtocol, DatagramTransport
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, NS_BYTESTREAMS_UDP
 from xmppbytes.s5b.surroundings import ServerSurroundings
@@ -222,6 +223,19 @@ class DirectTests(ClientTestCase):
         await self.assertEnds(requester, target)
         await deferLater(reactor, 0.05, lambda: None)
         self.assertFalse(self.juliet.datagrams._means.streamHost.listening)
+
+    async def test_ipv6(self) -> None:
+        """
+        The same over IPv6.
+        """
+        options = BytestreamOptions(addresses=("::1",), discoverProxies=False, ways=Ways.DIRECT_ONLY)
+        await self.startUsers(options)
+        requester, target = await self.open()
+        self.assertEqual(target.transport.peer.route.address, "::1")
+        self.assertEqual(requester.transport.maxDatagramSize, 65536 - 48 - 4)
+        self.assertEqual(target.transport.maxDatagramSize, 65536 - 48 - 51)
+        await self.assertExchange(requester, target)
+        await self.assertEnds(requester, target)
 
     async def test_many(self) -> None:
         """
@@ -467,3 +481,318 @@ class NegotiationTests(ClientTestCase):
         self.assertEqual([offer.sid for offer in expecting.offers], ["agreed"])
         await expecting.protocol.connected
         await self.assertEnds(requester, expecting.protocol)
+
+
+class MisbehaviourTests(ClientTestCase):
+    """
+    Peers and streamhosts that do not do what they should.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.answer = ""
+        self.server.users.xmlstream.addObserver("/iq", self._asked)
+
+    def _asked(self, iq: Element) -> None:
+        """
+        Answer as a target that we make up.
+        """
+        child = iq.firstChildElement()
+        if iq["type"] not in ("get", "set") or child is None:
+            return
+        response = Element((None, "iq"))
+        response["type"], response["id"], response["to"], response["from"] = (
+            "result",
+            iq["id"],
+            iq["from"],
+            iq["to"],
+        )
+        if child.uri == disco.NS_DISCO_INFO:
+            response.addRawXml(f"<query xmlns='{child.uri}'><feature var='{NS_BYTESTREAMS_UDP}'/></query>")
+        else:
+            response.addRawXml(self.answer)
+        self.server.users.xmlstream.send(reparsed(response))
+
+    async def ask(self, jid: str) -> Any:
+        """
+        Ask a target that says that it uses this streamhost.
+        """
+        await self.startUsers(DIRECT)
+        self.answer = f"<query xmlns='{NS_BYTESTREAMS}'><streamhost-used jid='{jid}'/></query>"
+        return await self.juliet.datagrams.requestDatagrams(TARGET, Recorder())
+
+    async def test_usesAnother(self) -> None:
+        """
+        A target that uses a streamhost which was not offered is not believed.
+        """
+        with self.assertRaisesRegex(NegotiationError, "not offered"):
+            await self.ask("proxy.elsewhere.example")
+        self.assertFalse(self.juliet.datagrams._means.streamHost.listening)
+
+    async def test_isNotThere(self) -> None:
+        """
+        A target that says that it is connected to us, and is not, is told from one that is.
+        """
+        with self.assertRaisesRegex(NotReachable, "not initialised"):
+            await self.ask(JULIET)
+
+    async def test_noAnswerToDisco(self) -> None:
+        """
+        A target that does not answer is not asked.
+        """
+        await self.startUsers(DIRECT)
+        self.patch(udpsession, "REQUEST_SECONDS", 0.1)
+        with self.assertRaisesRegex(Refused, "does not tell"):
+            await self.juliet.datagrams.requestDatagrams("nobody@nowhere.example/x", Recorder())
+
+    async def test_streamRequests(self) -> None:
+        """
+        A session of this mode cannot be used for a stream.
+        """
+        await self.startUsers(DIRECT)
+        session = udpsession.DatagramRequester(self.juliet.datagrams._datagrams, NURSE, "sid", DIRECT)
+        with self.assertRaises(TypeError):
+            await session.run(None)
+
+    async def offerPort(self, port: int) -> str:
+        """
+        Offer the target a streamhost at a port.
+
+        @return: the error condition that it answers with.
+        """
+        query = (
+            f"<query xmlns='{NS_BYTESTREAMS}' sid='mine' mode='udp'>"
+            f"<streamhost jid='{REQUESTER}' host='127.0.0.1' port='{port}'/></query>"
+        )
+        answer = await self.server.request("set", query, to=NURSE)
+        self.assertEqual(answer["type"], "error", answer.toXml())
+        return str(answer.error.firstChildElement().name)
+
+    def streamHost(self, *replies: bytes) -> int:
+        """
+        Make a streamhost that reads and replies by the book, and closes then.
+
+        @return: its port.
+        """
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.settimeout(20)
+        self.sockets.append(listening)
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                for reply in replies:
+                    connection.recv(1000)
+                    connection.sendall(reply)
+
+        self.serving = deferToThread(serve)
+        return int(listening.getsockname()[1])
+
+    async def test_refusesAssociation(self) -> None:
+        """
+        A streamhost that knows no UDP ASSOCIATE is one that cannot be used.
+        """
+        await self.startUsers(DIRECT)
+        port = self.streamHost(b"\5\0", b"\5\7\0\3\0\0\0")
+        self.assertEqual(await self.offerPort(port), "remote-server-not-found")
+        await self.serving
+
+    async def test_endsAssociation(self) -> None:
+        """
+        When the streamhost closes the connection, waiting for its notification ends at once.
+        """
+        await self.startUsers(DIRECT)
+        hash = destinationAddress("mine", REQUESTER, NURSE).encode()
+        port = self.streamHost(b"\5\0", b"\5\0\0\3\x28" + hash + b"\0\0")
+        self.assertEqual(await self.offerPort(port), "remote-server-not-found")
+        self.assertIn("ends the association", str(self.nurse.acceptor.failures[0]))
+        await self.serving
+
+    async def test_noUDPSocket(self) -> None:
+        """
+        When there is no socket for UDP, the connection is not left behind.
+        """
+        await self.startUsers(DIRECT)
+        hash = destinationAddress("mine", REQUESTER, NURSE).encode()
+        port = self.streamHost(b"\5\0", b"\5\0\0\3\x28" + hash + b"\0\0")
+
+        def fail(*arguments: Any) -> None:
+            raise NotReachable("no descriptor is free")
+
+        self.patch(associate, "AssociatedPath", fail)
+        self.assertEqual(await self.offerPort(port), "remote-server-not-found")
+        await self.serving
+
+    async def test_wrongMode(self) -> None:
+        """
+        A mode that does not exist is a bad request; TCP mode is not ours.
+        """
+        await self.startUsers(DIRECT)
+        for mode, condition in (("sctp", "bad-request"), ("tcp", "not-acceptable")):
+            query = (
+                f"<query xmlns='{NS_BYTESTREAMS}' sid='mode' mode='{mode}'>"
+                "<streamhost jid='a@b' host='127.0.0.1' port='1'/></query>"
+            )
+            answer = await self.server.request("set", query, to=NURSE)
+            self.assertEqual(answer.error.firstChildElement().name, condition)
+        self.assertEqual(self.nurse.acceptor.offers, [])
+
+    async def test_strayNotifications(self) -> None:
+        """
+        Notifications that nobody waits for, or that say nothing, do nothing.
+        """
+        await self.startUsers(DIRECT)
+        for payload in (
+            f"<udpsuccess xmlns='{NS_BYTESTREAMS}' dstaddr='{'1' * 40}'/>",
+            f"<udpsuccess xmlns='{NS_BYTESTREAMS}'/>",
+        ):
+            for sender in (REQUESTER, "@"):
+                message = Element((None, "message"))
+                message["to"], message["from"] = NURSE, sender
+                message.addRawXml(payload)
+                self.nurse.datagrams._onMessage(reparsed(message))
+        requester, target = await self.open()
+        await self.assertEnds(requester, target)
+
+    async def test_proxyDoesNotActivate(self) -> None:
+        """
+        When the proxy does not activate, the requester says why, and leaves.
+        """
+        await self.startProxy("--allow=*", "--max-sessions-per-jid=1")
+        await self.startUsers(PROXIED)
+        requester, target = await self.open()
+        self.nurse.acceptor.protocol = second = Recorder()
+        with self.assertRaisesRegex(NotReachable, "does not activate"):
+            await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
+        second.transport.close()
+        await second.ended
+        await self.assertEnds(requester, target)
+
+    async def test_proxyVanishes(self) -> None:
+        """
+        When the requester cannot reach the proxy that the target uses, it says so.
+        """
+        await self.startProxy("--allow=*")
+        await self.startUsers(PROXIED)
+
+        async def vanished(*arguments: Any) -> Any:
+            raise NotReachable("nobody there")
+
+        associator = self.juliet.datagrams._datagrams.associator
+        self.patch(associator, "connect", vanished)
+        with self.assertRaisesRegex(NotReachable, "uses the proxy .* nobody there"):
+            await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
+
+
+class ApplicationTests(ClientTestCase):
+    """
+    Applications that fail.
+    """
+
+    async def test_failsToTakeIt(self) -> None:
+        """
+        A protocol that fails in connectionMade is logged, once.
+        """
+        await self.startUsers(DIRECT)
+
+        class Failing(Recorder):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                raise ZeroDivisionError
+
+        self.nurse.acceptor.protocol = target = Failing()
+        requester = Recorder()
+        await self.juliet.datagrams.requestDatagrams(NURSE, requester)
+        await target.connected
+        requester.transport.close()
+        await target.ended
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_failsToTakeADatagram(self) -> None:
+        """
+        A protocol that fails in datagramReceived is logged, and gets the next one.
+        """
+        await self.startUsers(DIRECT)
+        requester, target = await self.open()
+        real = target.datagramReceived
+
+        def fail(*arguments: Any) -> None:
+            target.datagramReceived = real  # type: ignore[method-assign]
+            raise ZeroDivisionError
+
+        target.datagramReceived = fail  # type: ignore[method-assign]
+        requester.transport.send(b"one", 1)
+        requester.transport.send(b"two", 1)
+        await target.untilReceived(1)
+        self.assertEqual(target.received, [(b"two", 0, 1)])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await self.assertEnds(requester, target)
+
+    async def test_closesAtOnce(self) -> None:
+        """
+        A protocol may end the bytestream as soon as it has it.
+        """
+        await self.startUsers(DIRECT)
+
+        class Shy(Recorder):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                self.transport.close()
+
+        requester = Shy()
+        await self.juliet.datagrams.requestDatagrams(NURSE, requester)
+        await requester.ended.addTimeout(2, reactor)
+        await self.nurse.acceptor.protocol.ended.addTimeout(2, reactor)
+        requester.transport.close()
+
+    async def test_tooShortForPorts(self) -> None:
+        """
+        A payload without virtual ports is dropped.
+        """
+        await self.startUsers(DIRECT)
+        requester, target = await self.open()
+        requester.transport._path.send(b"abc")
+        requester.transport.send(b"", 3)
+        await target.untilReceived(1)
+        self.assertEqual(target.received, [(b"", 0, 3)])
+        await self.assertEnds(requester, target)
+
+    async def test_lostBetween(self) -> None:
+        """
+        A connection that is lost before the protocol gets it is told as such.
+        """
+        await self.startUsers(DIRECT)
+        start = DatagramTransport.start
+
+        def late(transport: DatagramTransport, protocol: Any) -> None:
+            if protocol is self.nurse.acceptor.protocol:
+                transport._leg.transport.abortConnection()
+                reactor.callLater(0.05, start, transport, protocol)  # type: ignore[attr-defined]
+            else:
+                start(transport, protocol)
+
+        self.patch(DatagramTransport, "start", late)
+        with self.assertRaises(NotReachable):
+            await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
+        target = self.nurse.acceptor.protocol
+        await target.connected
+        await target.ended
+        self.assertFalse(target.transport.send(b"x", 1))
+
+    async def test_noRoom(self) -> None:
+        """
+        What the system does not take at present is dropped and counted.
+        """
+        await self.startUsers(DIRECT)
+        requester, target = await self.open()
+
+        def full(*arguments: Any) -> None:
+            raise BlockingIOError
+
+        self.patch(target.transport._path._socket.transport, "write", full)
+        self.assertFalse(target.transport.send(b"x", 1))
+        self.assertEqual(target.transport.dropped, 1)
+        with self.assertRaisesRegex(ValueError, "ports"):
+            target.transport.send(b"x", 65536)
+        target.transport.dropped = 0
+        await self.assertEnds(requester, target)

@@ -116,9 +116,7 @@ class AssociatedPath(DatagramPath):
         self._listening: Any = reactor.listenUDP(
             0, self._socket, interface="::" if ":" in host else "", maxPacketSize=_READ_SIZE
         )
-        opened = getattr(self._listening, "socket", None)
-        if opened is not None:
-            prepareSocket(opened)
+        prepareSocket(self._listening.socket)
         self._socket.transport.connect(host, port)
 
     @property
@@ -126,7 +124,7 @@ class AssociatedPath(DatagramPath):
         """
         See L{DatagramPath}.
         """
-        mtu = pathMTU(getattr(self._listening, "socket", None), self._host, self._port)
+        mtu = pathMTU(self._listening and self._listening.socket, self._host, self._port)
         return maxPayload(mtu, self._host, HEADER_LENGTH)
 
     def initialize(self, jid: str) -> None:
