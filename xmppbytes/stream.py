@@ -62,7 +62,13 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
         if not self.connected:
             return fail(ConnectionLost("there is no connection to the XMPP server at present"))
         answer: Deferred[Element] = super().request(request)
-        return answer
+
+        def forget(result: Any) -> Any:
+            # wokkel would keep what is cancelled until the stream ends.
+            self._iqDeferreds.pop(request.stanzaID, None)
+            return result
+
+        return answer.addBoth(forget)
 
 
 class ComponentManager(StreamManager):
