@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import CooperativeTask, Cooperator, TaskStopped
+from twisted.internet.task import Cooperator, TaskStopped
 
 # One piece: some milliseconds of work.
 PIECE = 1 << 20
@@ -72,7 +72,7 @@ def hashFile(clock: IReactorTime, file: BinaryIO, length: int, digests: Digests)
             yield None
 
     cooperator = Cooperator(scheduler=lambda work: clock.callLater(0, work))
-    task: CooperativeTask = cooperator.cooperate(pieces())
+    task = cooperator.cooperate(pieces())
     done: Deferred[Digests] = Deferred(lambda _: task.stop())
 
     def finished(result: Any) -> None:

@@ -2,11 +2,13 @@
 The schema of stream initiation (XEP-0095 section 4) and of its file profile (XEP-0096 section 3).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
+from xmppbytes.filetransfer.names import printable
 from xmppbytes.filetransfer.offer import FileOffer, Range, readDate, readMD5, readSize, writeDate
 
 NS_SI = "http://jabber.org/protocol/si"
@@ -151,6 +153,14 @@ def readAbort(message: Element) -> tuple[str, str] | None:
     return si.getAttribute("id", ""), (str(text).strip() if text is not None else "") or condition
 
 
+def errorText(error: StanzaError) -> str:
+    """
+    Say what a stanza error says, fit for a terminal: its text and its condition.
+    """
+    text = printable(str(error.text or "")).strip()
+    return f"{text} ({error.condition})" if text else str(error.condition)
+
+
 def _writeFile(offer: FileOffer) -> Element:
     file = Element((NS_FILE, "file"))
     file["name"] = offer.name
@@ -234,13 +244,3 @@ def _child(parent: Element, uri: str, name: str) -> Element | None:
 
 def _named(parent: Element, name: str) -> Element | None:
     return next((e for e in parent.elements() if e.name == name), None)
-
-
-def pick(wanted: Sequence[str], offered: Sequence[str]) -> str | None:
-    """
-    Choose a stream method by our own taste.
-
-    @param wanted: what we can do, the best first.
-    @param offered: what the other side can do, in any order: the orders of clients mean nothing.
-    """
-    return next((method for method in wanted if method in offered), None)

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from xmppbytes.errors import TransferError
 from xmppbytes.filetransfer.names import numbered, safeName
@@ -174,7 +174,8 @@ def _openLocked(path: Path, existing: bool) -> BinaryIO | None:
         descriptor = os.open(path, flags if existing else flags | os.O_EXCL, 0o666)
     except FileExistsError:
         return None
-    file: Any = os.fdopen(descriptor, "r+b", buffering=0)
+    # Unbuffered: what is written is on its way to the disk, and a full disk shows at once.
+    file = cast(BinaryIO, os.fdopen(descriptor, "r+b", buffering=0))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), os.stat(path)):
