@@ -233,7 +233,6 @@ class _Incoming(Factory):
             return None
         assert self._part is not None
         self._stopWaiting()
-        self._initiation.methods.forget(self.incoming.sender, self.incoming.sid)
         self._begun = self._clock.seconds()
         self._route = str(addr.route)
         self._receiver = FileReceiver(
