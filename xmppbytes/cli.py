@@ -1,13 +1,9 @@
 """
-The C{xmppbytes} command: its subcommands, and what they share.
+The C{xmppbytes} command: a table of subcommands, each in a module of its own.
 
-A subcommand is a module with two functions, which is imported only when it is used:
-
-    - C{configure(parser)} adds its arguments to an C{argparse.ArgumentParser};
-    - C{main(options)} does the work and returns the exit code. L{xmppbytes.running.runCommand} runs a
-      coroutine in the reactor and makes Ctrl-C cancel it.
-
-Exit codes: 0 all went well, 1 refused or failed, 2 used wrongly.
+Such a module has C{addArguments(parser)} and C{run(arguments) -> int}, which returns the exit code.
+It is imported only when its command is used or asked for help. Exit codes: 0 all went well, 1 refused or
+failed, 2 used wrongly.
 """
 
 import argparse
@@ -17,43 +13,28 @@ from importlib import import_module
 
 from xmppbytes import __version__
 
-# Name, module, one line of help.
-COMMANDS = (
-    ("send", "xmppbytes.sendcommand", "send files to somebody"),
-    ("receive", "xmppbytes.receivecommand", "receive files into a folder"),
-)
+# command -> module, what it does
+COMMANDS = {
+    "demo": ("xmppbytes.demo.command", "show what the proxy does, with a real file, on this machine alone"),
+    "send": ("xmppbytes.sendcommand", "send files to somebody"),
+    "receive": ("xmppbytes.receivecommand", "receive files into a folder"),
+}
 
 
-def makeParser(wanted: str | None) -> argparse.ArgumentParser:
+def main(argv: Sequence[str] | None = None) -> int:
     """
-    Make the parser of the command line.
+    Run a subcommand.
 
-    @param wanted: the subcommand whose module is to be imported; the others only have their names.
-    """
-    parser = argparse.ArgumentParser(prog="xmppbytes", description="Out-of-band bytestreams for XMPP.")
-    parser.add_argument("--version", action="version", version=f"xmppbytes {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module, text in COMMANDS:
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name == wanted:
-            implementation = import_module(module)
-            implementation.configure(command)
-            command.set_defaults(main=implementation.main)
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run the command line.
-
-    @param arguments: C{None}: those of this process.
+    @param argv: the command line without the program's name; C{None}: that of the process.
     @return: the exit code.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    wanted = next((word for word in words if not word.startswith("-")), None)
-    options = makeParser(wanted).parse_args(words)
-    return int(options.main(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="xmppbytes", description="Out-of-band bytestreams for XMPP.")
+    parser.add_argument("--version", action="version", version=f"xmppbytes {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name in arguments[:1]:
+            import_module(module).addArguments(command)
+    chosen = parser.parse_args(arguments)
+    return int(import_module(COMMANDS[chosen.command][0]).run(chosen))

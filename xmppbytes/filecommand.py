@@ -93,7 +93,7 @@ def folderArgument(text: str) -> Path:
     return path
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def addArguments(parser: argparse.ArgumentParser) -> None:
     """
     Add the common options.
     """

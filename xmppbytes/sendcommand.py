@@ -17,11 +17,11 @@ from xmppbytes.filetransfer.si import ANSWER_TIMEOUT
 from xmppbytes.running import runCommand
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def addArguments(parser: argparse.ArgumentParser) -> None:
     """
     Add the arguments of this subcommand.
     """
-    filecommand.configure(parser)
+    filecommand.addArguments(parser)
     add = parser.add_argument
     add("--no-hash", action="store_true", help="do not read the files beforehand: nothing can be resumed")
     add("--description", default="", metavar="TEXT", help="a word about the files")
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("files", type=filecommand.fileArgument, metavar="FILE", nargs="+", help="what")
 
 
-def main(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """
     Run this subcommand.
     """
