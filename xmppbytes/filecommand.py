@@ -13,6 +13,7 @@ from tqdm import tqdm
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
 from xmppbytes.account import Account, AccountSettings
+from xmppbytes.core.access import AddressRules
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.filetransfer.ibb import InBandHandler
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
@@ -91,6 +92,17 @@ def folderArgument(text: str) -> Path:
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder; make it first")
     return path
+
+
+def ruleArgument(text: str) -> str:
+    """
+    Read a rule about addresses, see L{AddressRules}.
+    """
+    try:
+        AddressRules([text])
+    except ConfigurationError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+    return text
 
 
 def addArguments(parser: argparse.ArgumentParser) -> None:
