@@ -12,6 +12,7 @@ from xmppbytes.connecting.addresses import LocalAddress, localAddresses, parseAd
 from xmppbytes.connecting.policy import AddressPolicy
 from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamSurroundings
+from xmppbytes.jids import prepareJID
 from xmppbytes.s5b.address import destinationAddress, preparedAddress
 from xmppbytes.s5b.options import BytestreamOptions
 
@@ -60,9 +61,7 @@ class ServerSurroundings:
         """
         See L{IBytestreamSurroundings}.
         """
-        if not address:
-            raise InvalidFormat("it is empty")
-        return str(JID(address).full())
+        return str(prepareJID(address).full())
 
     def hashesOf(self, sid: str, requester: str, target: str) -> tuple[str, ...]:
         """
@@ -86,7 +85,7 @@ class ServerSurroundings:
         """
         try:
             name = self.nameOf(streamHostJID)
-        except (InvalidFormat, UnicodeError):
+        except InvalidFormat:
             return False
         return name == requester or "@" in name.partition("/")[0]
 
@@ -94,7 +93,7 @@ class ServerSurroundings:
         """
         See L{IBytestreamSurroundings}.
         """
-        own = JID(self.ownName())
+        own = prepareJID(self.ownName())
         if own.user:
             return own.host
         return own.host.partition(".")[2] or own.host
