@@ -12,6 +12,7 @@ from xmppbytes.connecting.addresses import LocalAddress, localAddresses, parseAd
 from xmppbytes.connecting.policy import AddressPolicy
 from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamSurroundings
+from xmppbytes.jids import prepareJID
 from xmppbytes.s5b.address import destinationAddress, preparedAddress
 from xmppbytes.s5b.options import BytestreamOptions
 
@@ -52,14 +53,15 @@ class ServerSurroundings:
             return self.nameOf(self._jid)
         if self._stream is None:
             raise NegotiationError("there is no connection to the XMPP server at present; try again later")
-        own: JID = getattr(self._stream.authenticator, "jid", None) or self._stream.thisEntity
+        authenticator = getattr(self._stream, "authenticator", None)
+        own: JID = getattr(authenticator, "jid", None) or self._stream.thisEntity
         return str(own.full())
 
     def nameOf(self, address: str) -> str:
         """
         See L{IBytestreamSurroundings}.
         """
-        return str(JID(address).full())
+        return str(prepareJID(address).full())
 
     def hashesOf(self, sid: str, requester: str, target: str) -> tuple[str, ...]:
         """
@@ -82,16 +84,16 @@ class ServerSurroundings:
         JID, which we do not know: whatever has a local part is taken for a user, not for a proxy.
         """
         try:
-            jid = JID(streamHostJID)
-        except (InvalidFormat, UnicodeError):
+            name = self.nameOf(streamHostJID)
+        except InvalidFormat:
             return False
-        return jid.full() == requester or bool(jid.user)
+        return name == requester or "@" in name.partition("/")[0]
 
     def proxyServer(self) -> str | None:
         """
         See L{IBytestreamSurroundings}.
         """
-        own = JID(self.ownName())
+        own = prepareJID(self.ownName())
         if own.user:
             return own.host
         return own.host.partition(".")[2] or own.host
@@ -119,9 +121,10 @@ class ServerSurroundings:
         """
         The IP address of one end of the connection to the server; empty when it has none.
         """
-        if self._stream is None:
+        transport = getattr(self._stream, "transport", None)
+        if transport is None:
             return ""
-        address = getattr(self._stream.transport, which)()
+        address = getattr(transport, which)()
         return plainAddress(str(getattr(address, "host", "")))
 
 
