@@ -61,7 +61,7 @@ class FileSender(Protocol):
         @param digests: are updated with what is sent.
         @param progress: called with the number of bytes of each chunk.
         """
-        self.done: Deferred[None] = Deferred(lambda _: self._abort())
+        self.done: Deferred[None] = Deferred(lambda _: self.fail("cancelled"))
         self.sent = 0
         self.route = ""
         self._clock = clock
