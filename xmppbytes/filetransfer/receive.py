@@ -264,7 +264,7 @@ class _Incoming(Factory):
     def _broken(self, failure: Failure) -> None:
         if self._over:
             return
-        error = failure.value
+        error: Any = failure.value
         if isinstance(error, DiskFull):
             self._fail(error, "resource-constraint", "there is no room left for the file")
         elif isinstance(error, Damaged):

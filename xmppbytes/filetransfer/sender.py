@@ -131,7 +131,7 @@ class FileSender(Protocol):
         self._finished = True
         assert self._watchdog is not None
         self._watchdog.stop()
-        self._watchdog = Watchdog(self._clock, CLOSE_TIMEOUT, self._abort)
+        self._watchdog = Watchdog(self._clock, CLOSE_TIMEOUT, self._unconfirmed)
         transport = self.transport
         transport.unregisterProducer()
         if IHalfCloseableDescriptor.providedBy(transport):
@@ -148,6 +148,9 @@ class FileSender(Protocol):
         if self._error is None:
             self._error = TransferError(reason)
         self._abort()
+
+    def _unconfirmed(self) -> None:
+        self.fail(f"the other side did not confirm within {CLOSE_TIMEOUT:g} s that it has everything")
 
     def _stalled(self) -> None:
         self.fail(f"the other side took nothing for {IDLE_TIMEOUT:g} s; try again")
