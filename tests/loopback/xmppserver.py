@@ -187,7 +187,7 @@ class Session(xmlstream.ListenAuthenticator):  # type: ignore[misc]
         data = base64.b64decode(str(auth))
         if auth["mechanism"] == "PLAIN":
             _, user, password = data.decode().split("\0")
-            self._decide(user, hmac.compare_digest(self._server.passwords.get(user, ""), password), b"")
+            self._decide(user, self._server.passwords.get(user) == password, b"")
         else:
             self._challenge(auth["mechanism"].rpartition("SCRAM-")[2].replace("-", "").lower(), data.decode())
 
