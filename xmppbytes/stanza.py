@@ -90,7 +90,9 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
             self.log.failure(
                 "A request from {sender} failed", failure=failure, sender=iq.getAttribute("from")
             )
-            error = StanzaError("internal-server-error", text="This is our fault; its log says more.")
+            error = StanzaError(
+                "internal-server-error", type="cancel", text="This is our fault; its log says more."
+            )
         response: Element = error.toResponse(iq)
         return response
 
