@@ -6,6 +6,8 @@ gained since 2002, so an emoji in a nickname would make its owner an outlaw; and
 what no caller expects.
 """
 
+from functools import lru_cache
+
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.protocols.jabber.xmpp_stringprep import Profile, nodeprep, resourceprep
 
@@ -22,9 +24,16 @@ _NODE = _lenient(nodeprep)
 _RESOURCE = _lenient(resourceprep)
 
 
+# How many prepared addresses are remembered: to prepare one takes longer than all else that an
+# activation does, and each address comes several times in the life of a bytestream.
+CACHED_ADDRESSES = 4096
+
+
+@lru_cache(maxsize=CACHED_ADDRESSES)
 def prepareJID(text: str) -> JID:
     """
-    Prepare an address. It is not kept anywhere.
+    Prepare an address. The last few thousand are remembered, so what is returned is shared and must
+    not be changed.
 
     @param text: the address as it was received.
     @raise InvalidFormat: when it is none.
