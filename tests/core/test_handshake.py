@@ -6,10 +6,17 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    ISSLTransport,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -385,6 +392,22 @@ class TLSTests(HandshakeCase):
 
     def connect(self, transport: Any) -> None:
         super().connect(FakeTLSTransport(self.clock))
+
+    def test_fakeIsLikeTheRealOne(self) -> None:
+        """
+        Twisted's TLS does lend the methods of the connection below, and can be told from it.
+        """
+        below = FakeTransport(self.clock)
+        below.protocol = TLSMemoryBIOFactory(
+            CertificateOptions(), True, Factory.forProtocol(Protocol)
+        ).buildProtocol(None)
+        below.protocol.makeConnection(below)
+        for tls in (below.protocol, FakeTLSTransport(self.clock)):
+            for interface in (ITCPTransport, IHalfCloseableDescriptor, ISSLTransport):
+                self.assertTrue(interface.providedBy(tls), interface)
+        self.assertEqual(below.protocol.writeSomeData, below.writeSomeData)
+        self.assertEqual(below.protocol.loseWriteConnection, below.loseWriteConnection)
+        self.assertFalse(ISSLTransport.providedBy(below))
 
     def test_everythingIsEncrypted(self) -> None:
         """
