@@ -363,6 +363,18 @@ class HandOverTests(HandshakeCase):
         self.assertTrue(successor.lost)
         self.assertTrue(self.transport.sent.endswith(b"answer"))
 
+    def test_lostMeanwhile(self) -> None:
+        """
+        Who takes over a connection that was lost while nobody had it is told; to abandon it costs nothing.
+        """
+        self.transport.receive(b"OK.")
+        self.transport.reset()
+        successor = Successor()
+        self.talk.handOver(successor)
+        self.assertEqual(successor.seen, ["made", ConnectionLost])
+        self.talk.abandon()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_nobodyYet(self) -> None:
         """
         A connection that is complete and waits has nobody to tell of its end.
@@ -415,3 +427,31 @@ class TLSTests(HandshakeCase):
         """
         self.transport.receive(b"A.OK.")
         self.assertEqual((self.transport.sent, self.transport.unencrypted), (b"AOK", []))
+
+    def test_peerThatDoesNotAgreeToClose(self) -> None:
+        """
+        One that was refused and keeps its connection open is reset in the end, whatever it sends meanwhile.
+        """
+        self.transport.agrees = False
+        self.transport.receive(b"BYE.")
+        for _ in range(9):
+            self.clock.advance(1)
+            self.transport.receive(b"x" * 1000)
+        self.assertEqual((self.transport.state, self.talk.early), ("open", b""))
+        self.clock.advance(1)
+        self.settle()
+        self.assertEqual((self.transport.state, self.clock.getDelayedCalls()), ("reset", []))
+        self.assertEqual(len(self.talk.errors), 1)
+
+    def test_waitingPeerThatDoesNotAgreeToClose(self) -> None:
+        """
+        The same for one that has waited and is sent away.
+        """
+        self.transport.agrees = False
+        self.transport.receive(b"OK.")
+        self.clock.advance(100)
+        self.talk.abandon()
+        self.transport.loseConnection()
+        self.clock.advance(10)
+        self.settle()
+        self.assertEqual((self.transport.state, self.clock.getDelayedCalls()), ("reset", []))

@@ -74,6 +74,7 @@ class HandshakeProtocol(Protocol):
         self._received = 0
         self._completed = False
         self._successor: IProtocol | None = None
+        self._lost: Failure | None = None
 
     @property
     def inHandshake(self) -> bool:
@@ -167,7 +168,7 @@ class HandshakeProtocol(Protocol):
         """
         Stop to care: whoever closes the connection has told why, and what still comes is nobody's.
         """
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self._completed = False
         self.early = b""
@@ -178,15 +179,24 @@ class HandshakeProtocol(Protocol):
         """
         if self._parser is None:
             return
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self.handshakeFailed(error)
         self.transport.loseConnection()
 
+    def _limitClosing(self) -> None:
+        # To close takes a moment, but TLS waits for the peer to agree: not longer than for a handshake.
+        self._deadlines.discard(self)
+        if self._lost is None:
+            self._deadlines.add(self)
+
     def timedOut(self) -> None:
         """
-        The time for the handshake is over.
+        The time for the handshake, or for closing the connection, is over.
         """
+        if self._parser is None:
+            self.transport.abortConnection()
+            return
         self.fail(HandshakeTimeout(f"no complete handshake within {self._deadlines.seconds:g} s"))
 
     def handOver(self, protocol: IProtocol) -> None:
@@ -197,6 +207,9 @@ class HandshakeProtocol(Protocol):
             self.transport.bufferSize = RELAY_READ_SIZE
         self._successor = protocol
         protocol.makeConnection(self.transport)
+        if self._lost is not None:
+            # It was lost between the handshake and now, when there was nobody to tell.
+            protocol.connectionLost(self._lost)
 
     def readConnectionLost(self) -> None:
         """
@@ -225,6 +238,7 @@ class HandshakeProtocol(Protocol):
         The connection is gone.
         """
         self._deadlines.discard(self)
+        self._lost = reason
         if self._successor is not None:
             self._successor.connectionLost(reason)
         elif self._parser is not None:
