@@ -12,6 +12,7 @@ from xmppbytes.connecting.addresses import LocalAddress, localAddresses, parseAd
 from xmppbytes.connecting.policy import AddressPolicy
 from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamSurroundings
+from xmppbytes.jids import prepareJID
 from xmppbytes.s5b.address import destinationAddress, preparedAddress
 from xmppbytes.s5b.options import BytestreamOptions
 
@@ -60,7 +61,7 @@ class ServerSurroundings:
         """
         See L{IBytestreamSurroundings}.
         """
-        return str(JID(address).full())
+        return str(prepareJID(address).full())
 
     def hashesOf(self, sid: str, requester: str, target: str) -> tuple[str, ...]:
         """
@@ -83,16 +84,16 @@ class ServerSurroundings:
         JID, which we do not know: whatever has a local part is taken for a user, not for a proxy.
         """
         try:
-            jid = JID(streamHostJID)
-        except (InvalidFormat, UnicodeError):
+            name = self.nameOf(streamHostJID)
+        except InvalidFormat:
             return False
-        return jid.full() == requester or bool(jid.user)
+        return name == requester or "@" in name.partition("/")[0]
 
     def proxyServer(self) -> str | None:
         """
         See L{IBytestreamSurroundings}.
         """
-        own = JID(self.ownName())
+        own = prepareJID(self.ownName())
         if own.user:
             return own.host
         return own.host.partition(".")[2] or own.host
