@@ -161,16 +161,17 @@ class RelayLab(TestCase):
         self.assertEqual(openDescriptors() - self.descriptors, set())
 
 
-def openDescriptors() -> set[str]:
+def openDescriptors(pid: int = 0) -> set[str]:
     """
-    What this process has open: sockets and pipes have names of their own.
+    What a process, or this one, has open: sockets and pipes have names of their own.
     """
     found = set()
-    for descriptor in os.listdir("/proc/self/fd"):
+    folder = f"/proc/{pid or 'self'}/fd"
+    for descriptor in os.listdir(folder):
         try:
-            found.add(f"{descriptor} {os.readlink(f'/proc/self/fd/{descriptor}')}")
+            found.add(f"{descriptor} {os.readlink(f'{folder}/{descriptor}')}")
         except FileNotFoundError:
-            # That was the descriptor of the listing itself.
+            # Closed since, such as the descriptor of the listing itself.
             pass
     return found
 

@@ -4,7 +4,6 @@ reported as broken, and nothing is left behind.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -145,23 +144,11 @@ class WorkerCrowdTests(CrowdSuite, TestCase):
         self.addCleanup(engines[0].close)
         return engines
 
-    async def begin(self) -> None:
-        await super().begin()
-        self.opened = [openOf(worker.pid) for worker in self.engines[0].workers]
-
     async def checkNothingLeft(self) -> None:
         workers = self.engines[0].workers
         await deferLater(reactor, 0.2)
         self.assertEqual([worker.sessions for worker in workers], [{}, {}])
         for worker in workers:
-            left = {name for name in openOf(worker.pid) if name.startswith(("socket", "pipe"))}
+            left = {name for name in openDescriptors(worker.pid) if "socket:" in name or "pipe:" in name}
             self.assertEqual(len(left), 1, f"{left}: more than the channel is open in a worker")
         await super().checkNothingLeft()
-
-
-def openOf(pid: int) -> list[str]:
-    """
-    What another process has open.
-    """
-    folder = f"/proc/{pid}/fd"
-    return [os.readlink(f"{folder}/{descriptor}") for descriptor in os.listdir(folder)]

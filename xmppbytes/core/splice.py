@@ -282,7 +282,8 @@ class Splicer:
         Go on with the sessions that had used their rate limit up.
         """
         throttled, self._throttled = self._throttled, {}
-        for end in throttled:
+        # Backwards: of the two directions of a session, the one that went short goes first.
+        for end in reversed(throttled):
             if end.descriptor >= 0 and not end.held and not end.ended:
                 self._move(end, True)
 
