@@ -123,6 +123,7 @@ class RelaySuite:
             other = pair.parties[1 - breaker]
             await sendAll(pair.parties[breaker], b"some", end=False)
             self.assertEqual(await readExactly(other, 4), b"some")
+            await self.counted(pair.session, *((4, 0) if breaker == 0 else (0, 4)))
             reset(pair.parties[breaker])
             await self.assertFailure(readAll(other), ConnectionResetError)
             self.assertIs(await pair.ended, Outcome.BROKEN)

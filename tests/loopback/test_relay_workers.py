@@ -62,6 +62,7 @@ class WorkersTests(RelayLab):
         doomed, spared = await self.linked(), await self.linked()
         await self.moved(doomed)
         await self.moved(spared)
+        await self.counted(doomed.session, 5, 0)
         pid = self.engine.workers[0].pid
         os.kill(pid, signal.SIGKILL)
         self.assertIs(await doomed.ended, Outcome.FAILED)
@@ -154,7 +155,7 @@ class WorkersTests(RelayLab):
         await first.ended
         third.link(self.engine)
         await self.moved(third)
-        self.assertEqual(third.session.counts(), (5, 0))
+        await self.counted(third.session, 5, 0)
         for pair in (second, third):
             pair.session.abort(Outcome.SHUTDOWN)
             await pair.ended
