@@ -131,8 +131,6 @@ class ProxyService(MultiService):
         Listen, while the process may still use low ports.
         """
         super().privilegedStartService()
-        for listener in self._listeners:
-            self._gate.guard(listener.port)
         self._proxy.streamHosts = self._streamHosts()
 
     def startService(self) -> None:
@@ -142,6 +140,8 @@ class ProxyService(MultiService):
         super().startService()
         if not self._proxy.streamHosts:
             self.privilegedStartService()
+        for listener in self._listeners:
+            self._gate.guard(listener.port)
         self._stream.startService()
         self._hear(signal.SIGHUP, self.reload)
         for streamHost in self._proxy.streamHosts:
@@ -164,15 +164,17 @@ class ProxyService(MultiService):
         """
         try:
             values = self._options.load()
-            limits, access = limitsFrom(values), accessFrom(values)
+            old = self._options.chosen
+            used = old | {name: values[name] for name in RELOADED}
+            limits, access = limitsFrom(used), accessFrom(used)
         except ConfigurationError as e:
             self.log.error("The new configuration is not used: {error}", error=e)
             return
         self._proxy.access = access
         self.sessions.setLimits(limits)
         self.rendezvous.limits = limits
-        old, self._options.chosen = self._options.chosen, values
-        later = sorted(name for name in values if values[name] != old[name] and name not in RELOADED)
+        self._options.chosen = used
+        later = sorted(name for name in values if values[name] != used[name])
         self.log.info(
             "Configuration read again{later}",
             later=f"; changed, but used only after a restart: {', '.join(later)}" if later else "",

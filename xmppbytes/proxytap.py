@@ -2,19 +2,21 @@
 C{twistd s5bproxy}: its options, and how the service is made of them.
 """
 
+import gc
 import os
 import stat
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 
 from xmppbytes.core.limits import Limits
 from xmppbytes.errors import ConfigurationError
+from xmppbytes.jids import prepareJID
 from xmppbytes.listen import parseAdvertised
 from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
-from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size
+from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size, timeout
 
 SECRET_VARIABLE = "XMPPBYTES_SECRET"
 _DEFAULTS = Limits()
@@ -28,8 +30,8 @@ def domain(text: str) -> str:
     @raise ValueError: when it is none.
     """
     try:
-        jid = JID(text)
-    except (InvalidFormat, UnicodeError) as e:
+        jid = prepareJID(text)
+    except InvalidFormat as e:
         raise ValueError(str(e)) from e
     if jid.user or jid.resource:
         raise ValueError("give the domain of the component, such as proxy.example.org")
@@ -73,13 +75,13 @@ SETTINGS = (
     Setting(name="deny", default=(), repeatable=True, help="who may not, even if allowed; may be repeated"),
     Setting(
         name="handshake-timeout",
-        parse=seconds,
+        parse=timeout,
         default=_DEFAULTS.handshakeTimeout,
         help=f"seconds from a connection to its accepted request [{_DEFAULTS.handshakeTimeout:g}]",
     ),
     Setting(
         name="pending-timeout",
-        parse=seconds,
+        parse=timeout,
         default=_DEFAULTS.pendingTimeout,
         help=f"seconds from a connection to the activation of its bytestream [{_DEFAULTS.pendingTimeout:g}]",
     ),
@@ -157,9 +159,20 @@ class Options(SettingsOptions):
         """
         if values["jid"] is None:
             raise ConfigurationError("--jid is required: the component's domain, such as proxy.example.org")
+        if not values["listen"]:
+            raise ConfigurationError("listen names nothing: give at least one endpoint, such as tcp:7777")
+        self._chooseSecret(values)
         values["secret"] = _readSecret(values)
         accessFrom(values)
         return values
+
+    def _chooseSecret(self, values: dict[str, Any]) -> None:
+        given = self.given & {"secret", "secret-file"}
+        if len(given) == 2:
+            raise ConfigurationError("--secret and --secret-file were both given; give one of them")
+        if given == {"secret"}:
+            # The command line wins, over a file with secret-file as well.
+            values["secret-file"] = None
 
 
 def _readSecret(values: dict[str, Any]) -> str:
@@ -174,7 +187,7 @@ def _readSecret(values: dict[str, Any]) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             secret = file.read().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, ValueError) as e:
         raise ConfigurationError(f"cannot read the secret file {path}: {getattr(e, 'strerror', e)}") from e
     if not secret:
         raise ConfigurationError(f"the secret file {path} is empty")
@@ -190,6 +203,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     _warnOfSecrets(options)
+    # What lives as long as the process is not to be looked through by the garbage collector again and again.
+    reactor.callWhenRunning(gc.freeze)
     try:
         return ProxyService(reactor, options)
     except ConfigurationError as e:

@@ -7,10 +7,11 @@ here costs one log line, whoever caused it.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import iscoroutine
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
@@ -18,6 +19,8 @@ from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.protocols.jabber.xmlstream import toResponse
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
+
+from xmppbytes.jids import prepareJID
 
 
 class RequestHandler(XMPPHandler):  # type: ignore[misc]
@@ -36,7 +39,11 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         """
         See L{XMPPHandler}.
         """
-        self.xmlstream.addObserver("/iq", self.handleRequest)
+        table = getattr(self.xmlstream, "requestTable", None)
+        if table is None:
+            self.xmlstream.addObserver("/iq", self.handleRequest)
+        else:
+            table |= dict.fromkeys(self.requests, self.handleRequest)
 
     def handleRequest(self, iq: Any) -> None:
         """
@@ -51,14 +58,32 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         if method is None:
             return
         iq.handled = True
+        self._respond(iq, getattr(self, method))
+
+    def _respond(self, iq: Element, method: Callable[[Element], Any]) -> None:
         stream = self.xmlstream
-        answer: Deferred[Any] = maybeDeferred(getattr(self, method), iq)
-        answer.addCallback(_toResult, iq)
-        answer.addErrback(self._toError, iq)
-        answer.addCallback(lambda response: self._reply(stream, response))
+        try:
+            result = method(iq)
+        except Exception:
+            self._reply(stream, self._toError(Failure(), iq))
+            return
+        if iscoroutine(result):
+            result = Deferred.fromCoroutine(result)
+        if not isinstance(result, Deferred):
+            # The common case, without the cost of a Deferred.
+            self._reply(stream, _toResult(result, iq))
+            return
+        result.addCallback(_toResult, iq)
+        result.addErrback(self._toError, iq)
+        result.addCallback(lambda response: self._reply(stream, response))
 
     def ask(
-        self, recipient: str | JID, kind: str, payload: Element, timeout: float | None = None
+        self,
+        recipient: str | JID,
+        kind: str,
+        payload: Element,
+        timeout: float | None = None,
+        sender: str | None = None,
     ) -> "Deferred[Element]":
         """
         Send a request of our own.
@@ -67,11 +92,12 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         @param kind: C{"get"} or C{"set"}.
         @param payload: the request's child element.
         @param timeout: seconds; C{None}: as long as the stream manager waits.
+        @param sender: our own address, where the stream may have several.
         @return: fires with the answering stanza; fails with L{StanzaError}, with
             L{TimeoutError<twisted.words.protocols.jabber.xmlstream.TimeoutError>}, or with the
             reason why there is no stream. May be cancelled.
         """
-        request = Request(recipient, kind, payload)
+        request = Request(recipient, kind, payload, sender)
         if timeout is not None:
             request.timeout = timeout
         return self.request(request)  # type: ignore[no-any-return]
@@ -102,12 +128,14 @@ class Request:
     stanzaKind = "iq"
     timeout: float
 
-    def __init__(self, recipient: str | JID, kind: str, payload: Element) -> None:
+    def __init__(self, recipient: str | JID, kind: str, payload: Element, sender: str | None = None) -> None:
         """
         @param recipient: a JID, or whatever names an entity on this stream.
         @param kind: C{"get"} or C{"set"}.
         @param payload: the child element.
+        @param sender: our own address; C{None}: that of the stream.
         """
+        self._sender = sender
         self.stanzaType = kind
         self.stanzaID = secrets.token_hex(8)
         self._recipient = recipient.full() if isinstance(recipient, JID) else recipient
@@ -121,6 +149,8 @@ class Request:
         iq["type"] = self.stanzaType
         iq["id"] = self.stanzaID
         iq["to"] = self._recipient
+        if self._sender is not None:
+            iq["from"] = self._sender
         iq.addChild(self._payload)
         return iq
 
@@ -152,6 +182,6 @@ def parseJID(text: str, what: str) -> JID:
     @raise StanzaError: C{jid-malformed}, when it is none.
     """
     try:
-        return JID(text)
-    except (InvalidFormat, UnicodeError) as e:
+        return prepareJID(text)
+    except InvalidFormat as e:
         raise StanzaError("jid-malformed", text=f"{what} {text!r} is not a valid address: {e}") from e
