@@ -1,11 +1,12 @@
 """
-Answering requests: the small part that all XMPP faces share.
+Answering requests and asking them: the small part that all XMPP faces share.
 
 Like wokkel's C{IQHandlerMixin}, but requests are found by one look into a table instead of one XPath
 query each, an answer goes to the stream on which the request came or nowhere, and what goes wrong
 here costs one log line, whoever caused it.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -56,6 +57,25 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         answer.addErrback(self._toError, iq)
         answer.addCallback(lambda response: self._reply(stream, response))
 
+    def ask(
+        self, recipient: str | JID, kind: str, payload: Element, timeout: float | None = None
+    ) -> "Deferred[Element]":
+        """
+        Send a request of our own.
+
+        @param recipient: a JID, or whatever names an entity on this stream.
+        @param kind: C{"get"} or C{"set"}.
+        @param payload: the request's child element.
+        @param timeout: seconds; C{None}: as long as the stream manager waits.
+        @return: fires with the answering stanza; fails with L{StanzaError}, with
+            L{TimeoutError<twisted.words.protocols.jabber.xmlstream.TimeoutError>}, or with the
+            reason why there is no stream. May be cancelled.
+        """
+        request = Request(recipient, kind, payload)
+        if timeout is not None:
+            request.timeout = timeout
+        return self.request(request)  # type: ignore[no-any-return]
+
     def _toError(self, failure: Failure, iq: Element) -> Element:
         error = failure.value
         if not isinstance(error, StanzaError):
@@ -70,6 +90,39 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         # A reply that was late is not for the stream that came after: its ids mean something else there.
         if stream is self.xmlstream and stream is not None:
             stream.send(response)
+
+
+class Request:
+    """
+    A request, as wokkel's stream managers take it.
+
+    Its id cannot be guessed, so that nobody but its recipient can answer it.
+    """
+
+    stanzaKind = "iq"
+    timeout: float
+
+    def __init__(self, recipient: str | JID, kind: str, payload: Element) -> None:
+        """
+        @param recipient: a JID, or whatever names an entity on this stream.
+        @param kind: C{"get"} or C{"set"}.
+        @param payload: the child element.
+        """
+        self.stanzaType = kind
+        self.stanzaID = secrets.token_hex(8)
+        self._recipient = recipient.full() if isinstance(recipient, JID) else recipient
+        self._payload = payload
+
+    def toElement(self) -> Element:
+        """
+        Write the stanza.
+        """
+        iq = Element((None, "iq"))
+        iq["type"] = self.stanzaType
+        iq["id"] = self.stanzaID
+        iq["to"] = self._recipient
+        iq.addChild(self._payload)
+        return iq
 
 
 def _toResult(payload: Any, iq: Element) -> Element:

@@ -62,7 +62,13 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
         if not self.connected:
             return fail(ConnectionLost("there is no connection to the XMPP server at present"))
         answer: Deferred[Element] = super().request(request)
-        return answer
+
+        def forget(result: Any) -> Any:
+            # wokkel would keep what is cancelled until the stream ends.
+            self._iqDeferreds.pop(request.stanzaID, None)
+            return result
+
+        return answer.addBoth(forget)
 
 
 class ComponentManager(StreamManager):
@@ -137,17 +143,24 @@ class StreamService(ClientService):
         self._backoff = backoff or backoffPolicy(initialDelay=1.0, maxDelay=60.0)
         self._refusedDelay = refusedDelay
         self._refused = False
+        self._failures = 0
         self._lastTrouble = ""
         super().__init__(
             _ReportingEndpoint(endpoint, self._trouble),
             factory,
             retryPolicy=self._delay,
             clock=clock,
-            prepareConnection=self._authenticated,
+            prepareConnection=self._connected,
         )
 
-    def _delay(self, failedAttempts: int) -> float:
-        return self._refusedDelay if self._refused else self._backoff(failedAttempts)
+    def _delay(self, _: int) -> float:
+        """
+        Say how long to wait before the next attempt. L{ClientService} counts a stream that was refused
+        as a success, since its connection was made; so the attempts are counted here.
+        """
+        self._failures += 1
+        refused, self._refused = self._refused, False
+        return self._refusedDelay if refused else self._backoff(self._failures)
 
     def _trouble(self, text: str) -> None:
         if text != self._lastTrouble:
@@ -156,41 +169,41 @@ class StreamService(ClientService):
             )
         self._lastTrouble = text
 
-    def _authenticated(self, protocol: Any) -> "Deferred[None]":
+    def _connected(self, protocol: Any) -> None:
         """
-        Wait until a new stream can be used, so that a failure counts as a failed attempt.
+        Follow a new stream until it ends.
+
+        L{ClientService} is not made to wait until the stream can be used: it could not bear the loss of
+        the connection meanwhile.
         """
         if ITCPTransport.providedBy(protocol.transport):
             protocol.transport.setTcpNoDelay(True)
             protocol.transport.setTcpKeepAlive(True)
-        done: Deferred[None] = Deferred()
         timeout = self._clockForStream.callLater(STREAM_TIMEOUT, protocol.transport.abortConnection)
+        told = False
 
         def succeeded(_: Any) -> None:
-            self._refused, self._lastTrouble = False, ""
+            self._refused, self._failures, self._lastTrouble = False, 0, ""
+            timeout.cancel()
             self.log.info("{description}: connected", description=self._description)
-            finish(None)
 
         def refused(error: Any) -> None:
+            nonlocal told
             condition = getattr(getattr(error, "value", error), "condition", None)
             self._refused = condition in ("not-authorized", "conflict", "host-unknown")
+            told = True
             self._trouble(_explain(error, condition))
 
-        def ended(reason: Any) -> None:
-            self._trouble("the stream has ended")
-            finish(reason if isinstance(reason, Failure) else Failure(ConnectionLost("the stream has ended")))
-
-        def finish(result: Any) -> None:
+        def ended(_: Any) -> None:
             if timeout.active():
                 timeout.cancel()
-            if not done.called:
-                done.callback(result)
+            if self.running and not told:
+                self._trouble("the stream has ended")
 
         protocol.addOnetimeObserver(xmlstream.STREAM_AUTHD_EVENT, succeeded)
         protocol.addObserver(xmlstream.STREAM_ERROR_EVENT, refused)
         protocol.addOnetimeObserver(xmlstream.INIT_FAILED_EVENT, refused)
         protocol.addOnetimeObserver(xmlstream.STREAM_END_EVENT, ended)
-        return done
 
 
 @implementer(IStreamClientEndpoint)

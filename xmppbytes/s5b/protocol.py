@@ -5,9 +5,10 @@ L{StreamHostProtocol} is the accepting side, of the proxy and of a Requester ali
 L{xmppbytes.interfaces.IStreamHost} that it joins.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -63,6 +64,9 @@ class StreamHostProtocol(HandshakeProtocol):
         """
         Be counted; one connection too many is closed at once.
         """
+        accepted = getattr(self.factory, "accepted", None)
+        if accepted is not None:
+            accepted(self.transport)
         try:
             self._streamHost.admit(self)
         except LimitReached as e:
@@ -162,11 +166,18 @@ class StreamHostFactory(Factory):
     noisy = False
     protocol = StreamHostProtocol
 
-    def __init__(self, streamHost: IStreamHost, deadlines: Deadlines[HandshakeProtocol]) -> None:
+    def __init__(
+        self,
+        streamHost: IStreamHost,
+        deadlines: Deadlines[HandshakeProtocol],
+        accepted: Callable[[ITransport], None] | None = None,
+    ) -> None:
         """
         @param streamHost: what the connections join.
         @param deadlines: limits the time of their handshakes.
+        @param accepted: called with each new connection's transport.
         """
+        self.accepted = accepted
         self._streamHost = streamHost
         self._deadlines = deadlines
 

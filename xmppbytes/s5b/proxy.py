@@ -48,14 +48,14 @@ class ProxyHandler(RequestHandler):
         features: Sequence[str] = (NS_BYTESTREAMS,),
     ) -> None:
         """
-        @param streamHosts: what is advertised, in this order.
+        @param streamHosts: what is advertised, in this order. May be replaced.
         @param rendezvous: where the parties wait.
         @param access: who may use the proxy. May be replaced at any time.
         @param features: what disco names.
         """
         super().__init__()
         self.access = access
-        self._streamHosts = tuple(streamHosts)
+        self.streamHosts = tuple(streamHosts)
         self._rendezvous = rendezvous
         self._features = tuple(features)
 
@@ -65,7 +65,7 @@ class ProxyHandler(RequestHandler):
         """
         self._checkAccess(senderOf(iq), "ask for the address")
         query = queryElement()
-        for streamHost in self._streamHosts:
+        for streamHost in self.streamHosts:
             query.addChild(streamHost.toElement())
         return query
 
