@@ -88,7 +88,7 @@ class IRelayEngine(Interface):
         that nobody takes a truncated stream for a whole one.
 
         @param rate: bytes a second of this session, both directions together; C{None}: no limit.
-        @param ended: called once with an L{xmppbytes.core.relay.Outcome}, never before this returns.
+        @param ended: called once with an L{xmppbytes.core.outcome.Outcome}, never before this returns.
         @return: an L{IRelayedSession}.
         """
 
@@ -112,7 +112,7 @@ class IRelayedSession(Interface):
         """
         End the session now, resetting both connections.
 
-        @param outcome: the L{xmppbytes.core.relay.Outcome} that C{ended} is called with.
+        @param outcome: the L{xmppbytes.core.outcome.Outcome} that C{ended} is called with.
         """
 
 
@@ -250,6 +250,13 @@ class IBytestreamSurroundings(Interface):
     def isRequesters(streamHostJID: str, requester: str, sid: str) -> bool:
         """
         Tell whether a streamhost is the requester itself; a proxy otherwise.
+        """
+
+    def proxyServer() -> Any:
+        """
+        Whose services are searched for proxies.
+
+        @return: the address of a server, or C{None} when there is none.
         """
 
     def offeredAddresses(peer: str) -> Any:

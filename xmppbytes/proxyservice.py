@@ -16,11 +16,12 @@ from wokkel.subprotocols import XMPPHandler
 from xmppbytes import __version__
 from xmppbytes.compat import disco, generic, ping
 from xmppbytes.core.access import AccessRules, defaultAllow
+from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.hangup import makeHangupWatch
 from xmppbytes.core.limits import Limits
+from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pairing import Rendezvous
-from xmppbytes.core.relay import CopyEngine, Outcome
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import NoUsage, UsageLog
 from xmppbytes.errors import ConfigurationError
@@ -80,7 +81,7 @@ class ProxyService(MultiService):
         self._drain: float = values["drain"]
         limits = limitsFrom(values)
         usage = UsageLog(values["usage-log"], values["usage-log-blur"]) if values["usage-log"] else NoUsage()
-        self.sessions = Sessions(reactor, limits, [CopyEngine(reactor)], usage)
+        self.sessions = Sessions(reactor, limits, makeEngines(reactor, values["relay"]), usage)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
         self._listeners = self._makeListeners(values["listen"], limits)

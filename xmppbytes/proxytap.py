@@ -14,7 +14,7 @@ from xmppbytes.core.limits import Limits
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.listen import parseAdvertised
 from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
-from xmppbytes.settings import Setting, SettingsOptions, count, seconds, size
+from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size
 
 SECRET_VARIABLE = "XMPPBYTES_SECRET"
 _DEFAULTS = Limits()
@@ -116,6 +116,13 @@ SETTINGS = (
     ),
     Setting(
         name="rate-limit", parse=size, help="bytes a second of each bytestream, with k, M or G [no limit]"
+    ),
+    Setting(
+        name="relay",
+        parse=oneOf("auto", "splice", "copy"),
+        default="auto",
+        help="how bytes are moved: splice (inside the Linux kernel), copy (through Python), "
+        "auto: splice where it can be done [auto]",
     ),
     Setting(name="no-udp", flag=True, default=False, help="offer no UDP mode"),
     Setting(name="usage-log", help="a file that gets a JSON line for each bytestream that has ended"),

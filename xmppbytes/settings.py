@@ -226,6 +226,21 @@ def count(text: str) -> int:
     return int(text)
 
 
+def oneOf(*choices: str) -> Callable[[str], str]:
+    """
+    Make a parser of a choice.
+
+    @return: text -> the same text; raises C{ValueError} when it is none of the choices.
+    """
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"choose one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
 _UNITS: Mapping[str, int] = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.leg import LegKind
-from xmppbytes.core.relay import Outcome
+from xmppbytes.core.outcome import Outcome
 from xmppbytes.errors import BytestreamError
 from xmppbytes.interfaces import ILeg, IRelayEngine
 

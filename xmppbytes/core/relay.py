@@ -1,12 +1,11 @@
 """
-Moving the bytes of an activated bytestream between its two legs: the outcomes, and the portable engine.
+Moving the bytes of an activated bytestream between its two legs: the portable engine.
 
 L{CopyEngine} moves bytes with Twisted's producers and consumers. It takes any pair of transports:
 TLS, UNIX sockets, other platforms. Back-pressure works both ways, each direction is half-closed by
 itself once it was delivered, and a connection that breaks resets the other.
 """
 
-from enum import Enum
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -21,20 +20,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.leg import LegKind
+from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.throttle import BURST_SECONDS, TokenBucket
 from xmppbytes.interfaces import ILeg, IRelayedSession, IRelayEngine
-
-
-class Outcome(Enum):
-    """
-    How a relayed bytestream ended.
-    """
-
-    FINISHED = "finished"
-    BROKEN = "broken by a party"
-    IDLE = "idle for too long"
-    SHUTDOWN = "ended with the service"
-    FAILED = "failed in the relay"
 
 
 @implementer(IRelayEngine)

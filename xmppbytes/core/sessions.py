@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from xmppbytes.core.limits import Limits
-from xmppbytes.core.relay import Outcome
+from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.usage import NoUsage, UsageRecord
 from xmppbytes.errors import LimitReached
 from xmppbytes.interfaces import ILeg, IRelayedSession, IRelayEngine, IUsage

@@ -26,7 +26,7 @@ class UsageRecord:
     @ivar kind: C{"TCP"} or C{"UDP"}.
     @ivar byteCounts: bytes delivered from the party that connected first to the other, and back.
     @ivar datagramCounts: the same in datagrams, for UDP.
-    @ivar outcome: how it ended: the name of an L{xmppbytes.core.relay.Outcome}.
+    @ivar outcome: how it ended: the name of an L{xmppbytes.core.outcome.Outcome}.
     """
 
     started: float
