@@ -195,7 +195,11 @@ class DTCPClientHandler(RequestHandler):
         negotiation = TargetNegotiation(self._means, acceptor, parties, query)
         answer = Deferred.fromCoroutine(negotiation.run())
         self._incoming[negotiation] = answer
-        negotiation.ended.addCallback(lambda _: self._incoming.pop(negotiation, None))
+
+        def forget(_: None) -> None:
+            del self._incoming[negotiation]
+
+        negotiation.ended.addCallback(forget)
         return answer.addErrback(_refuseCancelled)
 
     def _acceptorFor(self, peer: str, sid: str | None) -> tuple[IBytestreamAcceptor, str]:

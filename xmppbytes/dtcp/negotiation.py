@@ -84,7 +84,9 @@ class Negotiation:
         self._peerIsKnown = False
         self._cancelling = False
         self._parked: list[ServingProtocol] = []
-        self._places: dict[DTCPProtocol, Host | Relay] = {**self._waiting}
+        self._places: dict[DTCPProtocol, Host | Relay] = {}
+        for connection, relay in self._waiting.items():
+            self._places[connection] = relay
         self._trying: Deferred[Any] | None = None
         self._timer: IDelayedCall | None = None
 

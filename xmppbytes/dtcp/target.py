@@ -78,9 +78,8 @@ class TargetNegotiation:
 
     def _begin(self, factory: IProtocolFactory, hosts: list[Host]) -> Element:
         means = self._means
-        negotiation = self._negotiation = Negotiation(
-            self._parties, means.forPeer(self._parties), factory, hosts
-        )
+        parties = self._parties
+        negotiation = self._negotiation = Negotiation(parties, means.forPeer(parties), factory, hosts)
         means.desk.add(negotiation)
 
         def end(result: object) -> None:
