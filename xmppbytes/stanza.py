@@ -21,6 +21,8 @@ from twisted.words.protocols.jabber.xmlstream import toResponse
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
 
+from xmppbytes.jids import prepareJID
+
 # Why a request of ours may go without an answer that is of use.
 REQUEST_FAILURES = (StanzaError, RequestTimeout, ConnectionLost, ConnectionDone)
 
@@ -167,8 +169,8 @@ def parseJID(text: str, what: str) -> JID:
     @raise StanzaError: C{jid-malformed}, when it is none.
     """
     try:
-        return JID(text)
-    except (InvalidFormat, UnicodeError) as e:
+        return prepareJID(text)
+    except InvalidFormat as e:
         raise StanzaError("jid-malformed", text=f"{what} {text!r} is not a valid address: {e}") from e
 
 

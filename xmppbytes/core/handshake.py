@@ -10,7 +10,7 @@ from typing import Any
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -72,6 +72,7 @@ class HandshakeProtocol(Protocol):
         self._parser: IncrementalParser | None = parser
         self._deadlines = deadlines
         self._received = 0
+        self._completed = False
         self._successor: IProtocol | None = None
 
     @property
@@ -97,9 +98,12 @@ class HandshakeProtocol(Protocol):
         if self._successor is not None:
             self._successor.dataReceived(data)
             return
-        if self._parser is None:
-            # Complete, or failed and closing: a transport may still deliver what it had read.
+        if self._completed:
+            # A transport may still deliver what it had read before it was paused.
             self.early += data
+            return
+        if self._parser is None:
+            # Failed, and closing: TLS delivers until the peer agrees to close, which it may never do.
             return
         self._received += len(data)
         self._parse(data)
@@ -141,7 +145,9 @@ class HandshakeProtocol(Protocol):
         that read once for each message would lose the second. Written directly where the transport
         can, which spares the turn as well.
         """
-        write = getattr(self.transport, "writeSomeData", None)
+        # TLS lends us this method of the connection below: what it writes would not be encrypted.
+        plain = ITCPTransport.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport)
+        write = getattr(self.transport, "writeSomeData", None) if plain else None
         sent = write(data) if write is not None else 0
         if isinstance(sent, int) and sent < len(data):
             self.transport.write(data[sent:])
@@ -152,9 +158,19 @@ class HandshakeProtocol(Protocol):
         """
         assert self._parser is not None
         self._deadlines.discard(self)
-        self.early = self._parser.rest() + self.early
+        self.early = self._parser.rest()
         self._parser = None
+        self._completed = True
         self.transport.pauseProducing()
+
+    def abandon(self) -> None:
+        """
+        Stop to care: whoever closes the connection has told why, and what still comes is nobody's.
+        """
+        self._deadlines.discard(self)
+        self._parser = None
+        self._completed = False
+        self.early = b""
 
     def fail(self, error: BytestreamError) -> None:
         """

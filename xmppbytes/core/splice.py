@@ -23,7 +23,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 from typing import Protocol
 
@@ -51,6 +51,22 @@ class SpliceUnsupported(Exception):
     """
     The kernel does not splice these sockets.
     """
+
+
+class Tally(Protocol):
+    """
+    Two counters.
+    """
+
+    def __getitem__(self, index: int, /) -> int:
+        """
+        Read one.
+        """
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        """
+        Set one.
+        """
 
 
 class Owner(Protocol):
@@ -108,7 +124,7 @@ class SplicedPair:
         splicer: "Splicer",
         rate: int | None,
         ended: Callable[[Outcome], None],
-        tally: MutableSequence[int],
+        tally: Tally,
     ) -> None:
         self._splicer = splicer
         self.ended = ended
@@ -171,7 +187,7 @@ class Splicer:
         return self._epoll.fileno()
 
     def pair(
-        self, rate: int | None, ended: Callable[[Outcome], None], tally: MutableSequence[int] | None = None
+        self, rate: int | None, ended: Callable[[Outcome], None], tally: Tally | None = None
     ) -> SplicedPair:
         """
         Make a pair that has no connections yet.

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 
 from xmppbytes.connecting.addresses import plainAddress
 from xmppbytes.connecting.handing import giveTo
@@ -42,6 +42,7 @@ from xmppbytes.dtcp.session import (
 )
 from xmppbytes.dtcp.stanzas import Host, Query, Relay, Trouble, newKey
 from xmppbytes.errors import BytestreamError, NegotiationError, NotReachable, Refused
+from xmppbytes.jids import prepareJID
 from xmppbytes.wire.dtcprelay import Request, Verb
 
 
@@ -110,8 +111,8 @@ class Negotiation:
         Tell whether a CONNECT that came to us directly names the parties of this negotiation.
         """
         try:
-            named = JID(request.initiator).full(), JID(request.target).full()
-        except (InvalidFormat, UnicodeError):
+            named = prepareJID(request.initiator).full(), prepareJID(request.target).full()
+        except InvalidFormat:
             return False
         return named == (self.parties.requester, self.parties.target)
 
