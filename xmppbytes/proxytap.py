@@ -2,6 +2,7 @@
 C{twistd s5bproxy}: its options, and how the service is made of them.
 """
 
+import gc
 import os
 import stat
 from typing import Any
@@ -214,6 +215,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     _warnOfSecrets(options)
+    # What lives as long as the process is not to be looked through by the garbage collector again and again.
+    reactor.callWhenRunning(gc.freeze)
     try:
         return ProxyService(reactor, options)
     except ConfigurationError as e:

@@ -7,10 +7,11 @@ here costs one log line, whoever caused it.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import iscoroutine
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,7 +44,11 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         """
         See L{XMPPHandler}.
         """
-        self.xmlstream.addObserver("/iq", self.handleRequest)
+        table = getattr(self.xmlstream, "requestTable", None)
+        if table is None:
+            self.xmlstream.addObserver("/iq", self.handleRequest)
+        else:
+            table |= dict.fromkeys(self.requests, self.handleRequest)
 
     def handleRequest(self, iq: Any) -> None:
         """
@@ -58,11 +63,24 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         if method is None:
             return
         iq.handled = True
+        self._respond(iq, getattr(self, method))
+
+    def _respond(self, iq: Element, method: Callable[[Element], Any]) -> None:
         stream = self.xmlstream
-        answer: Deferred[Any] = maybeDeferred(getattr(self, method), iq)
-        answer.addCallback(_toResult, iq)
-        answer.addErrback(self._toError, iq)
-        answer.addCallback(lambda response: self._reply(stream, response))
+        try:
+            result = method(iq)
+        except Exception:
+            self._reply(stream, self._toError(Failure(), iq))
+            return
+        if iscoroutine(result):
+            result = Deferred.fromCoroutine(result)
+        if not isinstance(result, Deferred):
+            # The common case, without the cost of a Deferred.
+            self._reply(stream, _toResult(result, iq))
+            return
+        result.addCallback(_toResult, iq)
+        result.addErrback(self._toError, iq)
+        result.addCallback(lambda response: self._reply(stream, response))
 
     def ask(
         self,

@@ -108,6 +108,31 @@ class ComponentManager(StreamManager):
         super()._authd(xs)
 
 
+class ComponentStream(xmlstream.XmlStream):  # type: ignore[misc]
+    """
+    A stream that finds the handler of a request in a table, before anybody's XPath is tried: with many
+    requests a second that is a good part of their cost.
+
+    @ivar requestTable: (type, namespace, name) of the request's child element -> its handler.
+    """
+
+    def __init__(self, authenticator: Any) -> None:
+        super().__init__(authenticator)
+        self.requestTable: dict[tuple[str, str, str], Callable[[Any], None]] = {}
+
+    def onElement(self, element: Any) -> None:
+        """
+        See L{xmlstream.XmlStream}.
+        """
+        child = element.firstChildElement() if element.name == "iq" else None
+        if child is not None:
+            handler = self.requestTable.get((element.getAttribute("type"), child.uri, child.name))
+            if handler is not None:
+                handler(element)
+                return
+        super().onElement(element)
+
+
 class ComponentFactory(XmlStreamFactoryMixin, Factory):  # type: ignore[misc]
     """
     Makes the XML streams of an external component.
@@ -128,7 +153,7 @@ class ComponentFactory(XmlStreamFactoryMixin, Factory):  # type: ignore[misc]
         """
         See L{Factory}.
         """
-        stream = xmlstream.XmlStream(ConnectComponentAuthenticator(self._jid, self._secret))
+        stream = ComponentStream(ConnectComponentAuthenticator(self._jid, self._secret))
         stream.factory = self
         self.installBootstraps(stream)
         return stream

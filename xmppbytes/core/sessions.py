@@ -158,11 +158,11 @@ class Sessions:
         except Exception:
             self._remove(session)
             raise
+        # One field that is formatted here: the log's own formatting is slow, and this is a hot path.
         self.log.info(
-            "Activated {parties}: {addresses[0]} and {addresses[1]}, relay {engine}",
-            parties=parties,
-            addresses=session.addresses,
-            engine=engine.name,
+            "Activated {summary}",
+            summary=f"{parties}: {first.address} and {second.address}, relay {engine.name}",
+            session=session,
         )
         return session
 
@@ -204,12 +204,12 @@ class Sessions:
     def _ended(self, session: Session, outcome: Outcome) -> None:
         self._remove(session)
         record = self._recordOf(session, outcome)
+        sent, returned = record.byteCounts
         self.log.info(
-            "Ended {parties}: {outcome}, {byteCounts[0]} and {byteCounts[1]} bytes in {seconds:.3f} s",
-            parties=session.parties,
-            outcome=outcome.value,
-            byteCounts=record.byteCounts,
-            seconds=record.seconds,
+            "Ended {summary}",
+            summary=f"{session.parties}: {outcome.value}, "
+            f"{sent} and {returned} bytes in {record.seconds:.3f} s",
+            usage=record,
         )
         self._usage.record(record)
         if not self._byKey:

@@ -151,10 +151,18 @@ class DTCPClientHandler(RequestHandler):
 
         return connected.addBoth(ended)
 
-    def expectConnection(self, requester: str | JID, sid: str, acceptor: IBytestreamAcceptor) -> None:
+    def requestBytestream(
+        self, target: str | JID, protocolFactory: IProtocolFactory, sid: str | None = None
+    ) -> "Deferred[IProtocol]":
+        """
+        L{connect}, as other kinds of bytestream call it.
+        """
+        return self.connect(target, protocolFactory, sid)
+
+    def expectBytestream(self, requester: str | JID, sid: str, acceptor: IBytestreamAcceptor) -> None:
         """
         Let this acceptor decide when this requester asks for the connection of this sid; or for one
-        without a sid, when nothing else is expected of it. It stays until L{forgetConnection}.
+        without a sid, when nothing else is expected of it. It stays until L{forgetBytestream}.
 
         @raise ValueError: when it is expected already.
         @raise InvalidFormat: when the requester's address is none.
@@ -164,7 +172,7 @@ class DTCPClientHandler(RequestHandler):
             raise ValueError(f"a connection of sid {sid} from {key[0]} is expected already")
         self._expected[key] = acceptor
 
-    def forgetConnection(self, requester: str | JID, sid: str) -> None:
+    def forgetBytestream(self, requester: str | JID, sid: str) -> None:
         """
         Expect a connection no longer. One that is being negotiated is given up; one that is
         established is not touched. Does nothing when it is not expected.
