@@ -204,7 +204,7 @@ class DirectTests(TestCase):
         one, other = await self.connected(self.parties(), sid="s1")
         self.assertEqual((one.address.peer, one.address.sid), (TARGET, "s1"))
         self.assertEqual((other.address.peer, other.address.sid), (REQUESTER, "s1"))
-        self.assertEqual(str(one.address.route), "direct to 127.0.0.1")
+        self.assertEqual(str(one.address.route), "direct to 127.0.0.1, encrypted")
         await talk(one, other)
 
     async def test_manyAtOnce(self) -> None:

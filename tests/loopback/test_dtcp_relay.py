@@ -106,7 +106,7 @@ class ThroughRelayTests(TestCase):
         one, other = await self.connected(THROUGH, reachable=False)
         self.assertTrue(ISSLTransport.providedBy(one.transport))
         for end in (one, other):
-            self.assertEqual(str(end.address.route), f"through {RELAY}")
+            self.assertEqual(str(end.address.route), f"through {RELAY}, encrypted")
         self.assertEqual(len(self.lab.sessions), 1)
         await talk(one, other)
 
@@ -122,7 +122,7 @@ class ThroughRelayTests(TestCase):
         When somebody can be reached, the relay is left at once.
         """
         one, other = await self.connected(THROUGH)
-        self.assertEqual(str(one.address.route), "direct to 127.0.0.1")
+        self.assertEqual(str(one.address.route), "direct to 127.0.0.1, encrypted")
         await pause()
         self.assertEqual((self.lab.rendezvous.pending, len(self.lab.sessions)), (0, 0))
         await talk(one, other)
@@ -133,7 +133,7 @@ class ThroughRelayTests(TestCase):
         """
         options = DTCPOptions(relays=(RELAY,), direct=False)
         one, other = await self.connected(options)
-        self.assertEqual(str(one.address.route), f"through {RELAY}")
+        self.assertEqual(str(one.address.route), f"through {RELAY}, encrypted")
         asked = next(iq for iq in self.lab.said("set") if iq.query.key is not None)
         self.assertIsNone(asked.query.host)
         await talk(one, other)

@@ -279,12 +279,7 @@ class Negotiation:
         route = self._routeOf(connection)
         self._stop(connection)
         address = BytestreamAddress(self.peer, self.parties.sid, route)
-        self.log.info(
-            "Connected {parties}: {route}, {tls}",
-            parties=self.parties,
-            route=route,
-            tls="TLS" if connection.secured else "plain text",
-        )
+        self.log.info("Connected {parties}: {route}", parties=self.parties, route=route)
         try:
             protocol = giveTo(connection, self._factory, address)
         except NoProtocol:
@@ -299,7 +294,7 @@ class Negotiation:
         place = self._places.get(connection)
         port = int(getattr(connection.transport.getPeer(), "port", 0))
         relay = place.jid if isinstance(place, Relay) else None
-        return Route(plainAddress(connection.address), port, relay)
+        return Route(plainAddress(connection.address), port, relay, connection.secured)
 
 
 class _OneProtocol(Factory):
