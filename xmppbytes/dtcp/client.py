@@ -97,6 +97,8 @@ class DTCPClientHandler(RequestHandler):
         for deferred in [*self._outgoing, *self._incoming.values()]:
             deferred.cancel()
         self._desk.cancelAll()
+        for asked in list(self._means.unanswered):
+            asked.cancel()
 
     def ask(
         self,

@@ -5,8 +5,11 @@ It is a coroutine from the first step to the last, so that whatever ends it earl
 clean-up.
 """
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
@@ -28,6 +31,8 @@ class RequesterNegotiation:
     """
     We ask a target for a connection.
     """
+
+    log = Logger()
 
     def __init__(self, means: ClientMeans, relays: RelayWaiting, parties: Parties) -> None:
         """
@@ -52,8 +57,13 @@ class RequesterNegotiation:
             negotiation = Negotiation(parties, means.forPeer(parties), protocolFactory, hosts, waiting)
             means.desk.add(negotiation)
             try:
-                self._ask(negotiation)
-                return await negotiation.done
+                asked = self._ask(negotiation)
+                try:
+                    return await negotiation.done
+                except BytestreamError:
+                    # The other side knows; nothing is to be told when it answers.
+                    asked.cancel()
+                    raise
             finally:
                 means.desk.remove(negotiation)
         finally:
@@ -63,7 +73,7 @@ class RequesterNegotiation:
         means, parties = self._means, self._parties
         return await self._relays.wait(means.options.relays, parties.own, parties.peer, means.connectorFor)
 
-    def _ask(self, negotiation: Negotiation) -> None:
+    def _ask(self, negotiation: Negotiation) -> "Deferred[None]":
         """
         Send the iq-set. Its answer is heard even when the negotiation is cancelled meanwhile: the
         target is told then.
@@ -72,8 +82,15 @@ class RequesterNegotiation:
         asked: Deferred[Element] = maybeDeferred(
             means.ask, self._parties.peer, "set", query, means.options.answerTimeout
         )
-        asked.addCallback(self._answered, negotiation)
-        asked.addErrback(lambda failure: negotiation.end(self._refusal(failure)))
+
+        def forget(result: Any) -> Any:
+            means.unanswered.discard(asked)
+            return result
+
+        means.unanswered.add(asked)
+        asked.addBoth(forget)
+        heard = asked.addCallback(self._answered, negotiation)
+        return heard.addErrback(lambda failure: negotiation.end(self._refusal(failure)))
 
     def _answered(self, iq: Element, negotiation: Negotiation) -> None:
         query = next((e for e in iq.elements() if e.uri == NS_DTCP and e.name == "query"), None)
@@ -94,5 +111,6 @@ class RequesterNegotiation:
             return Refused(f"{peer} refuses the connection: {said}")
         if isinstance(error, REQUEST_FAILURES):
             return NegotiationError(f"the XMPP connection was lost while {peer} was asked; try again")
-        failure.raiseException()
-        raise AssertionError
+        if not failure.check(CancelledError):
+            self.log.failure("Asking {peer} for a connection failed", failure=failure, peer=peer)
+        return NegotiationError("asking for a connection has failed here; the log says more")

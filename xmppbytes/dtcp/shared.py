@@ -27,6 +27,8 @@ class ClientMeans:
     @ivar options: the client's L{DTCPOptions}.
     @ivar desk: where connections arrive.
     @ivar ask: sends requests, see L{xmppbytes.stanza.RequestHandler.ask}.
+    @ivar unanswered: our iq-sets whose answers are still waited for; also of what was cancelled, so
+        that the target can be told when it answers.
     """
 
     log = Logger()
@@ -48,6 +50,7 @@ class ClientMeans:
         self.options = options
         self.desk = desk
         self.ask = ask
+        self.unanswered: set[Deferred[Any]] = set()
         self._surroundings = surroundings
         self._send = send
         self._deadlines = handshakeDeadlines(reactor, options.connectTimeout)
