@@ -74,6 +74,7 @@ class HandshakeProtocol(Protocol):
         self._received = 0
         self._completed = False
         self._successor: IProtocol | None = None
+        self._lost: Failure | None = None
 
     @property
     def inHandshake(self) -> bool:
@@ -197,6 +198,9 @@ class HandshakeProtocol(Protocol):
             self.transport.bufferSize = RELAY_READ_SIZE
         self._successor = protocol
         protocol.makeConnection(self.transport)
+        if self._lost is not None:
+            # It was lost between the handshake and now, when there was nobody to tell.
+            protocol.connectionLost(self._lost)
 
     def readConnectionLost(self) -> None:
         """
@@ -225,6 +229,7 @@ class HandshakeProtocol(Protocol):
         The connection is gone.
         """
         self._deadlines.discard(self)
+        self._lost = reason
         if self._successor is not None:
             self._successor.connectionLost(reason)
         elif self._parser is not None:

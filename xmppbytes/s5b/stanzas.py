@@ -12,6 +12,9 @@ NS_BYTESTREAMS_UDP = "http://jabber.org/protocol/bytestreams#udp"
 # The port of a streamhost that names none (XEP-0065 9.2, the registered port of SOCKS).
 DEFAULT_PORT = 1080
 
+# The longest stream ID, in characters: it is kept and logged as long as the bytestream lives.
+MAX_SID = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class StreamHost:
