@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.interop.processes import Child, environment
+from tests.interop.processes import Child
 from tests.interop.servers import PASSWORD, XmppServer
 
 

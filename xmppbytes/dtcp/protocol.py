@@ -48,7 +48,6 @@ class DTCPProtocol(HandshakeProtocol):
         self._tls = tls
         self._dismissed = False
         self._failed = False
-        self._lost = False
 
     def say(self, word: bytes, argument: bytes | None = None) -> None:
         """
@@ -108,7 +107,7 @@ class DTCPProtocol(HandshakeProtocol):
 
     def _shut(self) -> None:
         self._failed = True
-        if self._lost:
+        if self._lost is not None:
             return
         self._deadlines.add(self)
         self.transport.loseConnection()
@@ -148,7 +147,7 @@ class DTCPProtocol(HandshakeProtocol):
         """
         See L{HandshakeProtocol}; TLS has reasons of its own.
         """
-        self._lost = True
+        self._lost = reason
         text = tlsFailureText(reason)
         if text is not None and self.inHandshake:
             self.fail(NegotiationError(text))

@@ -158,6 +158,7 @@ class RelayProtocol(HandshakeProtocol):
             self._relay.join(self, message)
         except BytestreamError as e:
             self._refuse(e)
+            self.abandon()
             self.transport.loseConnection()
 
     def handshakeFailed(self, error: BytestreamError) -> None:
@@ -182,6 +183,7 @@ class RelayProtocol(HandshakeProtocol):
         See L{ILeg}.
         """
         self._relay.rendezvous.leave(self)
+        self.abandon()
         self.log.info("Closed {address}, which was waiting: {reason}", address=self.address, reason=reason)
         self.transport.write(Answer.ERROR.toBytes())
         self.transport.loseConnection()
