@@ -69,14 +69,15 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         stream = self.xmlstream
         try:
             result = method(iq)
+            if iscoroutine(result):
+                result = Deferred.fromCoroutine(result)
+            if not isinstance(result, Deferred):
+                # The common case, without the cost of a Deferred.
+                response = _toResult(result, iq)
         except Exception:
-            self._reply(stream, self._toError(Failure(), iq))
-            return
-        if iscoroutine(result):
-            result = Deferred.fromCoroutine(result)
+            result, response = None, self._toError(Failure(), iq)
         if not isinstance(result, Deferred):
-            # The common case, without the cost of a Deferred.
-            self._reply(stream, _toResult(result, iq))
+            self._reply(stream, response)
             return
         result.addCallback(_toResult, iq)
         result.addErrback(self._toError, iq)
@@ -113,7 +114,9 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
             self.log.failure(
                 "A request from {sender} failed", failure=failure, sender=iq.getAttribute("from")
             )
-            error = StanzaError("internal-server-error", text="This is our fault; its log says more.")
+            error = StanzaError(
+                "internal-server-error", type="cancel", text="This is our fault; its log says more."
+            )
         response: Element = error.toResponse(iq)
         return response
 

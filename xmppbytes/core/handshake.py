@@ -168,7 +168,7 @@ class HandshakeProtocol(Protocol):
         """
         Stop to care: whoever closes the connection has told why, and what still comes is nobody's.
         """
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self._completed = False
         self.early = b""
@@ -179,15 +179,24 @@ class HandshakeProtocol(Protocol):
         """
         if self._parser is None:
             return
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self.handshakeFailed(error)
         self.transport.loseConnection()
 
+    def _limitClosing(self) -> None:
+        # To close takes a moment, but TLS waits for the peer to agree: not longer than for a handshake.
+        self._deadlines.discard(self)
+        if self._lost is None:
+            self._deadlines.add(self)
+
     def timedOut(self) -> None:
         """
-        The time for the handshake is over.
+        The time for the handshake, or for closing the connection, is over.
         """
+        if self._parser is None:
+            self.transport.abortConnection()
+            return
         self.fail(HandshakeTimeout(f"no complete handshake within {self._deadlines.seconds:g} s"))
 
     def handOver(self, protocol: IProtocol) -> None:

@@ -40,9 +40,8 @@ class StreamHost:
         host = element.getAttribute("host", "").strip()
         jid = element.getAttribute("jid", "")
         port = element.getAttribute("port", str(DEFAULT_PORT)).strip()
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
-            return None
-        return cls(jid, host, int(port[:6]))
+        possible = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
+        return cls(jid, host, int(port)) if host and possible else None
 
     def toElement(self) -> Element:
         """
