@@ -19,7 +19,7 @@ from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import HandshakeProtocol
 from xmppbytes.core.leg import LegKind
 from xmppbytes.dtcp.channel import ChannelTLS
-from xmppbytes.errors import BytestreamError, NegotiationError, WireError
+from xmppbytes.errors import NegotiationError, WireError
 from xmppbytes.interfaces import ILeg
 from xmppbytes.tls import tlsFailureText
 from xmppbytes.wire.dtcp import MAX_LINE, Line
@@ -47,11 +47,10 @@ class DTCPProtocol(HandshakeProtocol):
         self.secured = False
         self._tls = tls
         self._dismissed = False
-        self._failed = False
 
     def say(self, word: bytes, argument: bytes | None = None) -> None:
         """
-        Send a line. (Not L{sendNow}, which would go around TLS.)
+        Send a line; in one segment with what follows, where that is possible.
         """
         self.transport.write(Line(word, argument).toBytes())
 
@@ -89,38 +88,6 @@ class DTCPProtocol(HandshakeProtocol):
         TLS is there: see L{IHandshakeListener}.
         """
 
-    def dataReceived(self, data: bytes) -> None:
-        """
-        See L{HandshakeProtocol}; but what comes after a failure is not kept.
-        """
-        if not self._failed:
-            super().dataReceived(data)
-
-    def fail(self, error: BytestreamError) -> None:
-        """
-        See L{HandshakeProtocol}. TLS waits for the peer before it closes; not for ever.
-        """
-        if not self.inHandshake:
-            return
-        super().fail(error)
-        self._shut()
-
-    def _shut(self) -> None:
-        self._failed = True
-        if self._lost is not None:
-            return
-        self._deadlines.add(self)
-        self.transport.loseConnection()
-
-    def timedOut(self) -> None:
-        """
-        The time for the handshake, or for closing, is over.
-        """
-        if self._failed:
-            self.transport.abortConnection()
-        else:
-            super().timedOut()
-
     def dismiss(self, reason: str) -> None:
         """
         Close a connection that is not needed (any more). Nobody is told.
@@ -128,8 +95,9 @@ class DTCPProtocol(HandshakeProtocol):
         self._dismissed = True
         if self.inHandshake:
             self.fail(NegotiationError(reason))
-        elif not self._failed:
-            self._shut()
+        else:
+            self.abandon()
+            self.transport.loseConnection()
 
     def speaksFor(self, parties: Any) -> bool:
         """
@@ -147,9 +115,7 @@ class DTCPProtocol(HandshakeProtocol):
         """
         See L{HandshakeProtocol}; TLS has reasons of its own.
         """
-        self._lost = reason
         text = tlsFailureText(reason)
         if text is not None and self.inHandshake:
             self.fail(NegotiationError(text))
         super().connectionLost(reason)
-        self._deadlines.discard(self)
