@@ -29,6 +29,7 @@ from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import NoUsage, UsageLog
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.listen import AcceptGate, ListenService, makeServerEndpoint, raiseDescriptorLimit
+from xmppbytes.relayservice import DTCPRelayParts
 from xmppbytes.s5b.association import AssociationFactory
 from xmppbytes.s5b.notices import NoticeSender
 from xmppbytes.s5b.protocol import StreamHostFactory
@@ -65,7 +66,7 @@ def accessFrom(values: dict[str, Any]) -> AccessRules:
 
     @raise ConfigurationError: when a rule cannot be understood.
     """
-    return AccessRules(values["allow"] or defaultAllow(values["jid"]), values["deny"])
+    return AccessRules(values["allow"] or defaultAllow(values["jid"] or ""), values["deny"])
 
 
 class ProxyService(MultiService):
@@ -96,9 +97,11 @@ class ProxyService(MultiService):
             self._associations = Associations(reactor, limits, self._notices.notify)
         self._datagramPorts: list[DatagramPort] = []
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
-        self._listeners = self._makeListeners(values["listen"], limits)
+        # Without XMPP nothing can be activated: then only the DTCP relay listens.
+        self._listeners = self._makeListeners(values["listen"] if values["jid"] else (), limits)
         self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values))
-        self._stream = self._makeStream(values)
+        self._dtcp = self._makeDTCPRelay(values, limits)
+        self._stream = self._makeStream(values) if values["jid"] is not None else None
         self._handlers: dict[int, Any] = {}
 
     def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
@@ -114,6 +117,16 @@ class ProxyService(MultiService):
             listener.setServiceParent(self)
             listeners.append(listener)
         return listeners
+
+    def _makeDTCPRelay(self, values: dict[str, Any], limits: Limits) -> DTCPRelayParts | None:
+        if values["dtcp-relay"] is None:
+            return None
+        parts = DTCPRelayParts(
+            self._reactor, values, limits, self.rendezvous, self._proxy.access, self._gate.accepted, PROGRAM
+        )
+        parts.listener.setServiceParent(self)
+        self._listeners.append(parts.listener)
+        return parts
 
     def _makeStream(self, values: dict[str, Any]) -> StreamService:
         jid, server = values["jid"], values["server"]
@@ -135,6 +148,7 @@ class ProxyService(MultiService):
         return [
             self._proxy,
             self._notices,
+            *([self._dtcp.handler] if self._dtcp is not None else []),
             disco.DiscoHandler(),
             ping.PingHandler(),
             generic.VersionHandler(NAME, __version__),
@@ -147,7 +161,10 @@ class ProxyService(MultiService):
         Listen, while the process may still use low ports.
         """
         super().privilegedStartService()
-        self._proxy.streamHosts = self._streamHosts()
+        if self._stream is not None:
+            self._proxy.streamHosts = self._streamHosts()
+        if self._dtcp is not None:
+            self._dtcp.listening()
         self._listenDatagrams()
 
     def _listenDatagrams(self) -> None:
@@ -177,7 +194,8 @@ class ProxyService(MultiService):
             self.privilegedStartService()
         for listener in self._listeners:
             self._gate.guard(listener.port)
-        self._stream.startService()
+        if self._stream is not None:
+            self._stream.startService()
         self._hear(signal.SIGHUP, self.reload)
         for streamHost in self._proxy.streamHosts:
             self.log.info("Advertising {host} port {port}", host=streamHost.host, port=streamHost.port)
@@ -206,6 +224,8 @@ class ProxyService(MultiService):
             self.log.error("The new configuration is not used: {error}", error=e)
             return
         self._proxy.access = access
+        if self._dtcp is not None:
+            self._dtcp.relay.access = access
         self.sessions.setLimits(limits)
         self.rendezvous.limits = limits
         self._options.chosen = used
@@ -223,7 +243,8 @@ class ProxyService(MultiService):
         self._gate.stop()
         yield super().stopService()
         self.rendezvous.closeAll("the service ends")
-        yield self._stream.stopService()
+        if self._stream is not None:
+            yield self._stream.stopService()
         if self._drain and len(self.sessions):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)

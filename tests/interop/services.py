@@ -28,7 +28,7 @@ class TwistedService(Child):
         self.options = list(options)
 
     def command(self) -> list[str]:
-        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+        twistd = [sys.executable, "-m", "tests.twistd"]
         return [*twistd, "--nodaemon", "--pidfile=", self.plugin, *self.options]
 
 

@@ -446,6 +446,7 @@ class RefuseTests(TargetTestCase):
         good = BytestreamRequest(SID, (StreamHost(REQUESTER, REQUESTER_IP, 1),))
         spoil: dict[str, Callable[[Element], None]] = {
             "no sid": lambda query: query.attributes.pop("sid"),
+            "long sid": lambda query: query.attributes.update(sid="x" * 1025),
             "odd mode": lambda query: query.attributes.update(mode="pigeon"),
             "bad hash": lambda query: query.attributes.update(dstaddr="x" * 40),
             "non-ASCII hash": lambda query: query.attributes.update(dstaddr="ä" * 40),

@@ -100,7 +100,7 @@ class SpliceEngine:
         except (SpliceUnsupported, OSError) as e:
             log.warn("Falling back to relay by {engine}: {reason}", engine=self._fallback.name, reason=e)
             for end, leg in ends:
-                if end.held:
+                if end.pipe is not None:
                     leg.early = splicer.takeBack(end)
             return cast(IRelayedSession, self._fallback.link(first, second, rate, ended))
         taking = PairTakeover(lambda *descriptors: self._taken(pair, *descriptors))

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.deadlines import Deadlines
+from xmppbytes.core.origin import plainPeer
 from xmppbytes.errors import BytestreamError, NegotiationError, WireError
 
 # Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
@@ -87,7 +88,7 @@ class HandshakeProtocol(Protocol):
         """
         Begin: the peer's time runs from now on.
         """
-        self.address = str(getattr(self.transport.getPeer(), "host", "?"))
+        self.address = plainPeer(str(getattr(self.transport.getPeer(), "host", "?")))
         prepareConnection(self.transport)
         self._deadlines.add(self)
         self.handshakeStarted()
@@ -168,7 +169,7 @@ class HandshakeProtocol(Protocol):
         """
         Stop to care: whoever closes the connection has told why, and what still comes is nobody's.
         """
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self._completed = False
         self.early = b""
@@ -179,15 +180,24 @@ class HandshakeProtocol(Protocol):
         """
         if self._parser is None:
             return
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self.handshakeFailed(error)
         self.transport.loseConnection()
 
+    def _limitClosing(self) -> None:
+        # To close takes a moment, but TLS waits for the peer to agree: not longer than for a handshake.
+        self._deadlines.discard(self)
+        if self._lost is None:
+            self._deadlines.add(self)
+
     def timedOut(self) -> None:
         """
-        The time for the handshake is over.
+        The time for the handshake, or for closing the connection, is over.
         """
+        if self._parser is None:
+            self.transport.abortConnection()
+            return
         self.fail(HandshakeTimeout(f"no complete handshake within {self._deadlines.seconds:g} s"))
 
     def handOver(self, protocol: IProtocol) -> None:
@@ -246,7 +256,7 @@ def handshakeDeadlines(clock: Any, seconds: float) -> Deadlines[HandshakeProtoco
     @param clock: an C{IReactorTime}.
     @param seconds: from connection to completion.
     """
-    return Deadlines(clock, seconds, HandshakeProtocol.timedOut)
+    return Deadlines(clock, seconds, lambda connection: connection.timedOut())
 
 
 def prepareConnection(transport: Any) -> None:

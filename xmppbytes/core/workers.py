@@ -89,12 +89,11 @@ class WorkedSession:
         """
         return self._final is not None
 
-    def finish(self, outcome: Outcome) -> None:
+    def settle(self) -> None:
         """
-        The worker, or its death, has ended this.
+        It has ended: the counts are final, and its place may be used again.
         """
         self._final = self._worker.counts(self.slot)
-        self.ended(self.outcome or outcome)
 
 
 @implementer(IReadDescriptor, IWriteDescriptor)
@@ -168,8 +167,9 @@ class WorkerProcess(ProcessProtocol):
         Forget a session that has ended.
         """
         del self.sessions[session.slot]
-        session.finish(outcome)
+        session.settle()
         self._free.append(session.slot)
+        session.ended(session.outcome or outcome)
 
     def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
         """

@@ -16,11 +16,8 @@ from xmppbytes.core.sessions import Parties
 from xmppbytes.errors import LimitReached, NobodyConnected, PartyMismatch, PartyMissing
 from xmppbytes.interfaces import IAccessPolicy
 from xmppbytes.s5b.address import destinationAddress
-from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost, queryElement
+from xmppbytes.s5b.stanzas import MAX_SID, NS_BYTESTREAMS, StreamHost, queryElement
 from xmppbytes.stanza import RequestHandler, parseJID, senderOf
-
-# The longest stream ID, in characters: it is kept and logged as long as the bytestream lives.
-MAX_SID = 1024
 
 # What the core says -> stanza error condition and type (XEP-0065 6.3.5; wait: it may work later).
 CONDITIONS = {
