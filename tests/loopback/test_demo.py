@@ -62,6 +62,9 @@ class DemoTests(TestCase):
             "active",
             "transfer",
             "verified",
+            "initialized",
+            "UDP mode",
+            "datagrams of 4 to 1200 bytes arrived",
         )
         places = [told.find(step) for step in steps]
         self.assertNotIn(-1, places, told)

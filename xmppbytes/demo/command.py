@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
+from xmppbytes.demo.datagrams import sendDatagrams
 from xmppbytes.demo.files import makeFile
 from xmppbytes.demo.narrator import Narrator
 from xmppbytes.demo.proxied import sendThroughProxy
@@ -70,6 +71,8 @@ async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> 
             users = router.join(REQUESTER), router.join(TARGET)
             tell.step(f"two users are online: {REQUESTER} (Requester) and {TARGET} (Target)")
             await sendThroughProxy(reactor, *users, PROXY, file, tell)
+            tell.title("Datagrams through the proxy (XEP-0065, UDP mode)")
+            await sendDatagrams(reactor, *users, PROXY, tell)
         return True
     except OSError as e:
         tell.remark(f"cannot go on: {e}")

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from twisted.words.xish.domish import Element
 
-from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
+from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, udpSuccessIn
 
 
 class Narrator:
@@ -51,7 +51,11 @@ class Narrator:
         Tell of a stanza, when it is a step of XEP-0065.
         """
         query = stanza.firstChildElement()
-        if stanza.getAttribute("type") == "error":
+        if udpSuccessIn(stanza) is not None:
+            self.step(
+                f"initialized: {stanza['from']} has heard a datagram of {stanza['to']}, and tells it so"
+            )
+        elif stanza.getAttribute("type") == "error":
             self.step(f"{stanza['from']} answers with an error: {stanza.toXml()}")
         elif query is not None and query.uri == NS_BYTESTREAMS:
             self._sawQuery(stanza, query)
