@@ -63,7 +63,7 @@ class DemoTests(TestCase):
             "transfer",
             "verified",
             "initialized",
-            "UDP mode",
+            "active: UDP mode",
             "datagrams of 4 to 1200 bytes arrived",
         )
         places = [told.find(step) for step in steps]
