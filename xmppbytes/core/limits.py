@@ -30,6 +30,6 @@ class Limits:
     maxPendingPerAddress: int = 100
     maxSessions: int = 10000
     maxSessionsPerJid: int = 100
-    noticesPerMinute: int = 120
+    noticesPerMinute: int = 300
     maxNoticesPerMinute: int = 6000
     rateLimit: int | None = None
