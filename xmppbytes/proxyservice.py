@@ -23,9 +23,9 @@ from xmppbytes.core.limits import Limits
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Sessions
-from xmppbytes.core.usage import NoUsage, UsageLog
+from xmppbytes.core.usage import UsageLog
 from xmppbytes.errors import ConfigurationError
-from xmppbytes.listen import AcceptGate, ListenService, makeServerEndpoint, raiseDescriptorLimit
+from xmppbytes.listen import AcceptGate, CannotStart, ListenService, makeServerEndpoint, raiseDescriptorLimit
 from xmppbytes.s5b.protocol import StreamHostFactory
 from xmppbytes.s5b.proxy import ProxyHandler
 from xmppbytes.s5b.stanzas import StreamHost
@@ -80,8 +80,10 @@ class ProxyService(MultiService):
         self._options = options
         self._drain: float = values["drain"]
         limits = limitsFrom(values)
-        usage = UsageLog(values["usage-log"], values["usage-log-blur"]) if values["usage-log"] else NoUsage()
-        self.sessions = Sessions(reactor, limits, makeEngines(reactor, values["relay"]), usage)
+        path = values["usage-log"]
+        self._usageLog = UsageLog(path, values["usage-log-blur"]) if path else None
+        engines = makeEngines(reactor, values["relay"])
+        self.sessions = Sessions(reactor, limits, engines, self._usageLog)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
         self._listeners = self._makeListeners(values["listen"], limits)
@@ -142,6 +144,9 @@ class ProxyService(MultiService):
             self.privilegedStartService()
         for listener in self._listeners:
             self._gate.guard(listener.port)
+        if self._usageLog is not None:
+            # Not before: the file is to belong to the user that twistd has become meanwhile.
+            self._usageLog.tryOut()
         self._stream.startService()
         self._hear(signal.SIGHUP, self.reload)
         for streamHost in self._proxy.streamHosts:
@@ -154,7 +159,7 @@ class ProxyService(MultiService):
         for host, port in values["advertise"] or ((values["jid"], None),):
             chosen = port or ownPort
             if chosen is None:
-                raise SystemExit(f"{PROGRAM}: --advertise needs a port, since the first --listen has none")
+                raise CannotStart(f"{PROGRAM}: --advertise needs a port, since the first --listen has none")
             streamHosts.append(StreamHost(values["jid"], host, chosen))
         return tuple(streamHosts)
 
@@ -185,15 +190,23 @@ class ProxyService(MultiService):
         """
         Accept nothing any more, let running bytestreams go on for the drain time, then end them.
         """
+        # From now on: nobody can tell how long it takes to part from the XMPP server.
+        self._hear(signal.SIGTERM, self._endNow)
+        self._hear(signal.SIGINT, self._endNow)
         self._gate.stop()
+        disconnected = self._stream.stopService()
         yield super().stopService()
         self.rendezvous.closeAll("the service ends")
-        yield self._stream.stopService()
         if self._drain and len(self.sessions):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
+        yield disconnected
         self._restoreSignals()
+
+    def _endNow(self) -> None:
+        self.sessions.abortAll(Outcome.SHUTDOWN)
+        self._stream.cut()
 
     def _drainSessions(self) -> Any:
         self.log.info(
@@ -201,10 +214,7 @@ class ProxyService(MultiService):
             count=len(self.sessions),
             drain=self._drain,
         )
-        endNow = lambda: self.sessions.abortAll(Outcome.SHUTDOWN)  # noqa: E731
-        self._hear(signal.SIGTERM, endNow)
-        self._hear(signal.SIGINT, endNow)
-        timer = self._reactor.callLater(self._drain, endNow)
+        timer = self._reactor.callLater(self._drain, self.sessions.abortAll, Outcome.SHUTDOWN)
         done = self.sessions.whenEmpty()
         done.addCallback(lambda _: timer.active() and timer.cancel())
         return done
