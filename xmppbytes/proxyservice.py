@@ -170,12 +170,13 @@ class ProxyService(MultiService):
 
     def _listenDatagrams(self) -> None:
         """
-        Open a UDP port beside each TCP port.
+        Open a UDP port beside each TCP port of the StreamHost.
         """
         if self._associations is None or self._datagramPorts:
             return
+        relay = self._dtcp.listener if self._dtcp is not None else None
         for listener in self._listeners:
-            if not isinstance(listener.port.getHost(), IPv4Address | IPv6Address):
+            if listener is relay or not isinstance(listener.port.getHost(), IPv4Address | IPv6Address):
                 continue
             try:
                 port = listenDatagrams(self._reactor, listener.port, self._associations.datagramReceived)

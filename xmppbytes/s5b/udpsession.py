@@ -17,7 +17,7 @@ from xmppbytes.interfaces import IDatagramAcceptor, IDatagramProtocol
 from xmppbytes.s5b.associate import Association, Associator
 from xmppbytes.s5b.candidates import Candidate, CandidateConnection, routeOf
 from xmppbytes.s5b.datagrams import DatagramTransport
-from xmppbytes.s5b.discovery import REQUEST_FAILURES, REQUEST_SECONDS, failureText
+from xmppbytes.s5b.discovery import REQUEST_SECONDS
 from xmppbytes.s5b.options import Ways
 from xmppbytes.s5b.request import activationElement
 from xmppbytes.s5b.requester import ACTIVATION_TIMEOUT, RequesterSession
@@ -25,6 +25,7 @@ from xmppbytes.s5b.session import Means
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS_UDP, StreamHost
 from xmppbytes.s5b.target import TargetSession
 from xmppbytes.s5b.udphost import DatagramOffer
+from xmppbytes.stanza import REQUEST_FAILURES, failureText
 
 
 @dataclass(frozen=True, slots=True)
