@@ -46,9 +46,10 @@ def makeServerEndpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description + patient)
     except Exception as e:  # Endpoint parsers raise whatever they please.
-        raise ConfigurationError(
-            f"cannot listen on {description!r} ({e}); give a Twisted server endpoint such as tcp:7777"
-        ) from e
+        advice = "give a Twisted server endpoint such as tcp:7777"
+        if kind == "systemd" and isinstance(e, LookupError):
+            e, advice = LookupError("systemd passes no such socket"), "start it by a .socket unit"
+        raise ConfigurationError(f"cannot listen on {description!r} ({e}); {advice}") from e
     return endpoint
 
 
