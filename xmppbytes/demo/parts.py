@@ -8,6 +8,7 @@ from xmppbytes.compat import disco
 from xmppbytes.demo.datagrams import CountingReceiver, sendDatagrams
 from xmppbytes.demo.files import DigestReceiver
 from xmppbytes.demo.narrator import Narrator
+from xmppbytes.demo.router import DemoRouter
 from xmppbytes.demo.transfer import AcceptOne, transferFile
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
@@ -15,33 +16,41 @@ from xmppbytes.dtcp.options import DTCPOptions
 from xmppbytes.s5b.client import BytestreamsClientHandler
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.s5b.udpclient import DatagramsClientHandler
-from xmppbytes.stream import StreamManager
+from xmppbytes.stanza import RequestHandler
 
 _LOOPBACK = ["127.0.0.1"]
 
 
 class Stage:
     """
-    What all parts share: two users, a proxy, and a narrator.
+    What all parts share: two users, a proxy, and a narrator. In each part the users log in anew.
     """
 
     def __init__(
-        self, reactor: Any, requester: StreamManager, target: StreamManager, proxy: str, tell: Narrator
+        self, reactor: Any, router: DemoRouter, users: tuple[str, str], proxy: str, tell: Narrator
     ) -> None:
         """
-        @param requester: the stream of the user who sends.
-        @param target: the stream of the user who receives.
+        @param router: where the users log in.
+        @param users: the full JIDs of who sends and of who receives.
         @param proxy: the proxy's JID.
         """
         self.reactor = reactor
         self.tell = tell
-        self._requester = requester
-        self._target = target
+        self._router = router
+        self._requester, self._target = users
         self._proxy = proxy
-        self._address = target.xmlstream.thisEntity.full()
         self._proxied = BytestreamOptions(
             ways=Ways.PROXY_ONLY, proxies=[proxy], discoverProxies=False, allowAddresses=_LOOPBACK
         )
+
+    def _logIn(self, requester: RequestHandler, target: RequestHandler) -> None:
+        """
+        Let both users log in, each with a client.
+        """
+        for address, handler in ((self._requester, requester), (self._target, target)):
+            manager = self._router.join(address)
+            handler.setHandlerParent(manager)
+            disco.DiscoHandler().setHandlerParent(manager)
 
     async def fileThroughProxy(self, file: BinaryIO) -> None:
         """
@@ -51,14 +60,14 @@ class Stage:
         receiver = DigestReceiver()
         target = BytestreamsClientHandler(self.reactor, AcceptOne(receiver), self._proxied)
         client = BytestreamsClientHandler(self.reactor, None, self._proxied)
-        with _On(self._target, target), _On(self._requester, client):
-            await transferFile(
-                self.reactor,
-                lambda factory: client.requestBytestream(self._address, factory),
-                receiver,
-                file,
-                self.tell,
-            )
+        self._logIn(client, target)
+        await transferFile(
+            self.reactor,
+            lambda factory: client.requestBytestream(self._target, factory),
+            receiver,
+            file,
+            self.tell,
+        )
 
     async def datagramsThroughProxy(self, count: int) -> None:
         """
@@ -68,14 +77,14 @@ class Stage:
         receiver = CountingReceiver()
         target = DatagramsClientHandler(self.reactor, receiver, self._proxied)
         client = DatagramsClientHandler(self.reactor, None, self._proxied)
-        with _On(self._target, target, info=True), _On(self._requester, client):
-            await sendDatagrams(
-                self.reactor,
-                lambda protocol: client.requestDatagrams(self._address, protocol),
-                receiver,
-                count,
-                self.tell,
-            )
+        self._logIn(client, target)
+        await sendDatagrams(
+            self.reactor,
+            lambda protocol: client.requestDatagrams(self._target, protocol),
+            receiver,
+            count,
+            self.tell,
+        )
 
     async def fileOverDTCP(self, file: BinaryIO, relayed: bool) -> None:
         """
@@ -93,30 +102,11 @@ class Stage:
         receiver = DigestReceiver()
         target = DTCPClientHandler(self.reactor, AcceptOne(receiver), options)
         client = DTCPClientHandler(self.reactor, None, options)
-        with _On(self._target, target), _On(self._requester, client):
-            await transferFile(
-                self.reactor,
-                lambda factory: client.connect(self._address, factory),
-                receiver,
-                file,
-                self.tell,
-            )
-
-
-class _On:
-    """
-    Has a handler on a stream for the time of a part.
-    """
-
-    def __init__(self, manager: StreamManager, handler: Any, info: bool = False) -> None:
-        self._manager = manager
-        self._handler = handler
-        self._disco = disco.DiscoHandler() if info else None
-
-    def __enter__(self) -> None:
-        if self._disco is not None:
-            self._disco.setHandlerParent(self._manager)
-        self._handler.setHandlerParent(self._manager)
-
-    def __exit__(self, *_: object) -> None:
-        self._handler.close()
+        self._logIn(client, target)
+        await transferFile(
+            self.reactor,
+            lambda factory: client.connect(self._target, factory),
+            receiver,
+            file,
+            self.tell,
+        )
