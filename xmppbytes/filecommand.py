@@ -15,12 +15,9 @@ from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from xmppbytes.account import Account, AccountSettings
 from xmppbytes.core.access import AddressRules
 from xmppbytes.errors import ConfigurationError
-from xmppbytes.filetransfer.ibb import InBandHandler
-from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.names import printable
 from xmppbytes.filetransfer.report import TransferReport
-from xmppbytes.filetransfer.si import StreamInitiationHandler
-from xmppbytes.s5b.client import BytestreamsClientHandler
+from xmppbytes.filetransfer.stack import addFileTransfer
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.srv import parseServer
 
@@ -159,8 +156,8 @@ class FileAccount:
     """
     An account with everything that files need.
 
-    @ivar methods: the stream methods that the options permit.
-    @ivar initiation: the negotiator.
+    @ivar account: the account.
+    @ivar initiation: the negotiator, with the stream methods that the options permit.
     """
 
     def __init__(self, reactor: Any, options: argparse.Namespace) -> None:
@@ -175,17 +172,13 @@ class FileAccount:
             authorities=options.ca,
         )
         self.account = Account(reactor, settings)
-        s5b = None
-        if not options.in_band_only:
-            s5b = BytestreamsClientHandler(reactor, options=optionsOf(options))
-        inBand = None
-        if not (options.direct_only or options.proxy_only):
-            inBand = InBandHandler(reactor)
-        self.methods = StreamMethods(standardMethods(s5b, inBand))
-        self.initiation = StreamInitiationHandler(self.methods)
-        for handler in (s5b, inBand, self.initiation):
-            if handler is not None:
-                handler.setHandlerParent(self.account.manager)
+        self.initiation = addFileTransfer(
+            reactor,
+            self.account.manager,
+            optionsOf(options),
+            socks=not options.in_band_only,
+            inBand=not (options.direct_only or options.proxy_only),
+        )
 
 
 class Display:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import Interface
 
 from xmppbytes.errors import NegotiationError
-from xmppbytes.filetransfer.ibb import NS_IBB
+from xmppbytes.filetransfer.blocks import NS_IBB
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 
