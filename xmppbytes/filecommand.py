@@ -212,10 +212,11 @@ class Display:
 
         @param done: bytes.
         """
-        if self._bar is not None:
-            if not self._shown and done:
-                # What was there before says nothing about the rate.
-                self._bar.initial = 0
+        if self._bar is not None and not self._shown:
+            # What was there before a transfer was continued says nothing about the rate.
+            self._bar.initial = self._bar.n = done
+            self._bar.refresh()
+        elif self._bar is not None:
             self._bar.update(done - self._shown)
         self._shown = done
 
