@@ -10,9 +10,9 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.jid import JID
 
+from xmppbytes.connecting import surroundings as module
 from xmppbytes.connecting.addresses import LocalAddress
 from xmppbytes.errors import ConfigurationError, NegotiationError, NotReachable
-from xmppbytes.s5b import surroundings as module
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.options import BytestreamOptions
 from xmppbytes.s5b.surroundings import ServerSurroundings

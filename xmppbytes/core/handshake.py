@@ -256,7 +256,7 @@ def handshakeDeadlines(clock: Any, seconds: float) -> Deadlines[HandshakeProtoco
     @param clock: an C{IReactorTime}.
     @param seconds: from connection to completion.
     """
-    return Deadlines(clock, seconds, HandshakeProtocol.timedOut)
+    return Deadlines(clock, seconds, lambda connection: connection.timedOut())
 
 
 def prepareConnection(transport: Any) -> None:
