@@ -62,11 +62,18 @@ class DemoTests(TestCase):
             "active",
             "transfer",
             "verified",
+            "DTCP",
+            "keys:",
+            "connected directly",
+            "DTCP relay",
+            "ticket",
+            "connected through the relay",
         )
         places = [told.find(step) for step in steps]
         self.assertNotIn(-1, places, told)
         self.assertEqual(places, sorted(places), told)
-        self.assertIn("3145728 bytes arrived", told)
+        self.assertEqual(told.count("3145728 bytes arrived"), 3)
+        self.assertEqual(told.count("verified: SHA-256"), 3)
 
     async def test_ownFile(self) -> None:
         """

@@ -12,6 +12,7 @@ from twisted.internet.task import react
 
 from xmppbytes.demo.files import makeFile
 from xmppbytes.demo.narrator import Narrator
+from xmppbytes.demo.overdtcp import listenForDTCP, sendOverDTCP
 from xmppbytes.demo.proxied import sendThroughProxy
 from xmppbytes.demo.router import DemoRouter
 from xmppbytes.demo.service import ProxyProcess
@@ -63,13 +64,18 @@ async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> 
             secret = secrets.token_hex(16)
             port = await router.listen(secret)
             tell.step(f"an XMPP router runs in this process; it accepts components on 127.0.0.1 port {port}")
-            proxy = ProxyProcess(PROXY, secret, port)
+            proxy = ProxyProcess(PROXY, secret, port, "--dtcp-relay=tcp:0:interface=127.0.0.1")
             proxy.start(reactor)
             await router.whenJoined(PROXY).addTimeout(_START_TIMEOUT, reactor)
             tell.step(f"twistd s5bproxy, a process of its own, has joined as {PROXY}")
             users = router.join(REQUESTER), router.join(TARGET)
             tell.step(f"two users are online: {REQUESTER} (Requester) and {TARGET} (Target)")
             await sendThroughProxy(reactor, *users, PROXY, file, tell)
+            tell.title("The same file directly, encrypted from end to end (XEP-0046, DTCP)")
+            serving = listenForDTCP(reactor, users[1])
+            await sendOverDTCP(reactor, users[0], serving, TARGET, None, file, tell)
+            tell.title("The same file through the DTCP relay, encrypted from end to end")
+            await sendOverDTCP(reactor, users[0], serving, TARGET, PROXY, file, tell)
         return True
     except OSError as e:
         tell.remark(f"cannot go on: {e}")

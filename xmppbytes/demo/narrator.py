@@ -7,6 +7,7 @@ from typing import TextIO
 
 from twisted.words.xish.domish import Element
 
+from xmppbytes.dtcp.stanzas import NS_DTCP
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 
 
@@ -48,13 +49,30 @@ class Narrator:
 
     def sawStanza(self, stanza: Element) -> None:
         """
-        Tell of a stanza, when it is a step of XEP-0065.
+        Tell of a stanza, when it is a step of XEP-0065 or XEP-0046.
         """
         query = stanza.firstChildElement()
         if stanza.getAttribute("type") == "error":
             self.step(f"{stanza['from']} answers with an error: {stanza.toXml()}")
         elif query is not None and query.uri == NS_BYTESTREAMS:
             self._sawQuery(stanza, query)
+        elif query is not None and query.uri == NS_DTCP:
+            self._sawDTCP(stanza, query)
+
+    def _sawDTCP(self, iq: Element, query: Element) -> None:
+        who, whom = iq["from"], iq["to"]
+        children = list(query.elements())
+        hosts = ", ".join(str(c) for c in children if c.name == "host")
+        relays = ", ".join(c["jid"] for c in children if c.name == "relay")
+        places = hosts or (f"the relay {relays}" if relays else "nowhere")
+        if iq["type"] == "get":
+            self.step(f"ticket: {who} asks {whom} for a place to wait at")
+        elif iq["type"] == "set":
+            self.step(f"keys: {who} can be reached at {places}; {whom} gets a key and a fingerprint")
+        elif "@" in who:
+            self.step(f"keys: {who} can be reached at {places}, and answers with a key and a fingerprint")
+        else:
+            self.step(f"{who} answers: wait at {hosts}, with this key, good for one minute")
 
     def _sawQuery(self, iq: Element, query: Element) -> None:
         who, whom = iq["from"], iq["to"]
