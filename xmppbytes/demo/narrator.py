@@ -49,32 +49,21 @@ class Narrator:
 
     def sawStanza(self, stanza: Element) -> None:
         """
-        Tell of a stanza, when it is a step of XEP-0065 or XEP-0046.
+        Tell of a stanza, when it is a step of XEP-0065.
         """
-        query = stanza.firstChildElement()
+        child = stanza.firstChildElement()
         if stanza.getAttribute("type") == "error":
             self.step(f"{stanza['from']} answers with an error: {stanza.toXml()}")
-        elif query is not None and query.uri == NS_BYTESTREAMS:
-            self._sawQuery(stanza, query)
-        elif query is not None and query.uri == NS_DTCP:
-            self._sawDTCP(stanza, query)
+        elif child is None:
+            return
+        elif child.name == "udpsuccess":
+            self.step(f"initialized: {stanza['from']} has the UDP packet of {stanza['to']}")
+        elif child.uri == NS_BYTESTREAMS:
+            self._sawBytestreams(stanza, child)
+        elif child.uri == NS_DTCP:
+            self._sawDTCP(stanza, child)
 
-    def _sawDTCP(self, iq: Element, query: Element) -> None:
-        who, whom = iq["from"], iq["to"]
-        children = list(query.elements())
-        hosts = ", ".join(str(c) for c in children if c.name == "host")
-        relays = ", ".join(c["jid"] for c in children if c.name == "relay")
-        places = hosts or (f"the relay {relays}" if relays else "nowhere")
-        if iq["type"] == "get":
-            self.step(f"ticket: {who} asks {whom} for a place to wait at")
-        elif iq["type"] == "set":
-            self.step(f"keys: {who} can be reached at {places}; {whom} gets a key and a fingerprint")
-        elif "@" in who:
-            self.step(f"keys: {who} can be reached at {places}, and answers with a key and a fingerprint")
-        else:
-            self.step(f"{who} answers: wait at {hosts}, with this key, good for one minute")
-
-    def _sawQuery(self, iq: Element, query: Element) -> None:
+    def _sawBytestreams(self, iq: Element, query: Element) -> None:
         who, whom = iq["from"], iq["to"]
         children = list(query.elements())
         hosts = ", ".join(f"{c['host']} port {c['port']}" for c in children if c.name == "streamhost")
@@ -88,3 +77,12 @@ class Narrator:
             self.step(f"connect: {who} has reached {children[0]['jid']} by SOCKS5, and says so")
         elif children and children[0].name == "activate":
             self.step(f"activate: {who} is connected there as well, and asks {whom} to relay")
+
+    def _sawDTCP(self, iq: Element, query: Element) -> None:
+        hosts = ", ".join(str(child) for child in query.elements() if child.name == "host") or "no address"
+        if iq["type"] == "get":
+            self.step(f"ticket: {iq['from']} asks {iq['to']} for a place at its relay")
+        elif iq["type"] == "set":
+            self.step(f"keys: {iq['from']} gives {iq['to']} a key, and {hosts}")
+        else:
+            self.step(f"keys: {iq['from']} answers {iq['to']} with a key, and {hosts}")
