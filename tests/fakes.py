@@ -237,8 +237,11 @@ class FakeTransport:
 class FakeTLSTransport(FakeTransport):
     """
     As Twisted's TLS: it looks as if it could be half-closed and written to directly, since it lends the
-    methods of the TCP connection below, but what goes that way is not encrypted.
+    methods of the TCP connection below, but what goes that way is not encrypted. To close it takes the
+    other end to agree.
     """
+
+    agrees = True
 
     def __init__(self, clock: Clock, address: str = "192.0.2.2", room: int | None = None) -> None:
         super().__init__(clock, address, room)
@@ -248,6 +251,10 @@ class FakeTLSTransport(FakeTransport):
     def writeSomeData(self, data: bytes) -> int:
         self.unencrypted.append("data")
         return super().writeSomeData(data)
+
+    def loseConnection(self) -> None:
+        if self.agrees:
+            super().loseConnection()
 
     def loseWriteConnection(self) -> None:
         self.unencrypted.append("end of stream")

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "compat": {"jids"},
     "wire": {"errors"},
     "core": {"wire", "errors", "interfaces", "jids"},
-    "connecting": {"core", "errors", "interfaces"},
+    "connecting": {"core", "errors", "interfaces", "jids"},
     "tls": {"errors", "interfaces"},
     "stanza": BASE,
     "stream": BASE | {"stanza"},

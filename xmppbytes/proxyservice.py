@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import MultiService
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
@@ -16,6 +17,8 @@ from wokkel.subprotocols import XMPPHandler
 from xmppbytes import __version__
 from xmppbytes.compat import disco, generic, ping
 from xmppbytes.core.access import AccessRules, defaultAllow
+from xmppbytes.core.datagramport import DatagramPort
+from xmppbytes.core.datagrams import DatagramEngine
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.hangup import makeHangupWatch
@@ -26,9 +29,13 @@ from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import NoUsage, UsageLog
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.listen import AcceptGate, ListenService, makeServerEndpoint, raiseDescriptorLimit
+from xmppbytes.relayservice import DTCPRelayParts
+from xmppbytes.s5b.association import AssociationFactory
+from xmppbytes.s5b.notices import NoticeSender
 from xmppbytes.s5b.protocol import StreamHostFactory
 from xmppbytes.s5b.proxy import ProxyHandler
-from xmppbytes.s5b.stanzas import StreamHost
+from xmppbytes.s5b.stanzas import NS_BYTESTREAMS_UDP, StreamHost
+from xmppbytes.s5b.udp import Associations, listenDatagrams
 from xmppbytes.serviceinfo import ServiceInfoHandler
 from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
 
@@ -59,7 +66,7 @@ def accessFrom(values: dict[str, Any]) -> AccessRules:
 
     @raise ConfigurationError: when a rule cannot be understood.
     """
-    return AccessRules(values["allow"] or defaultAllow(values["jid"]), values["deny"])
+    return AccessRules(values["allow"] or defaultAllow(values["jid"] or ""), values["deny"])
 
 
 class ProxyService(MultiService):
@@ -81,17 +88,28 @@ class ProxyService(MultiService):
         self._drain: float = values["drain"]
         limits = limitsFrom(values)
         usage = UsageLog(values["usage-log"], values["usage-log-blur"]) if values["usage-log"] else NoUsage()
-        self.sessions = Sessions(reactor, limits, makeEngines(reactor, values["relay"]), usage)
+        engines = [*makeEngines(reactor, values["relay"]), DatagramEngine(reactor)]
+        self.sessions = Sessions(reactor, limits, engines, usage)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
+        self._notices = NoticeSender()
+        self._associations: Associations | None = None
+        if not values["no-udp"]:
+            self._associations = Associations(reactor, limits, self._notices.notify)
+        self._datagramPorts: list[DatagramPort] = []
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
-        self._listeners = self._makeListeners(values["listen"], limits)
+        # Without XMPP nothing can be activated: then only the DTCP relay listens.
+        self._listeners = self._makeListeners(values["listen"] if values["jid"] else (), limits)
         self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values))
-        self._stream = self._makeStream(values)
+        self._dtcp = self._makeDTCPRelay(values, limits)
+        self._stream = self._makeStream(values) if values["jid"] is not None else None
         self._handlers: dict[int, Any] = {}
 
     def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
         deadlines = handshakeDeadlines(self._reactor, limits.handshakeTimeout)
-        factory = StreamHostFactory(self.rendezvous, deadlines, self._gate.accepted)
+        accepted = self._gate.accepted
+        factory = StreamHostFactory(self.rendezvous, deadlines, accepted)
+        if self._associations is not None:
+            factory = AssociationFactory(self.rendezvous, deadlines, self._associations, accepted)
         listeners = []
         for description in descriptions:
             endpoint = makeServerEndpoint(self._reactor, description)
@@ -99,6 +117,16 @@ class ProxyService(MultiService):
             listener.setServiceParent(self)
             listeners.append(listener)
         return listeners
+
+    def _makeDTCPRelay(self, values: dict[str, Any], limits: Limits) -> DTCPRelayParts | None:
+        if values["dtcp-relay"] is None:
+            return None
+        parts = DTCPRelayParts(
+            self._reactor, values, limits, self.rendezvous, self._proxy.access, self._gate.accepted, PROGRAM
+        )
+        parts.listener.setServiceParent(self)
+        self._listeners.append(parts.listener)
+        return parts
 
     def _makeStream(self, values: dict[str, Any]) -> StreamService:
         jid, server = values["jid"], values["server"]
@@ -119,6 +147,8 @@ class ProxyService(MultiService):
     def _makeHandlers(self) -> list[XMPPHandler]:
         return [
             self._proxy,
+            self._notices,
+            *([self._dtcp.handler] if self._dtcp is not None else []),
             disco.DiscoHandler(),
             ping.PingHandler(),
             generic.VersionHandler(NAME, __version__),
@@ -131,7 +161,29 @@ class ProxyService(MultiService):
         Listen, while the process may still use low ports.
         """
         super().privilegedStartService()
-        self._proxy.streamHosts = self._streamHosts()
+        if self._stream is not None:
+            self._proxy.streamHosts = self._streamHosts()
+        if self._dtcp is not None:
+            self._dtcp.listening()
+        self._listenDatagrams()
+
+    def _listenDatagrams(self) -> None:
+        """
+        Open a UDP port beside each TCP port.
+        """
+        if self._associations is None or self._datagramPorts:
+            return
+        for listener in self._listeners:
+            if not isinstance(listener.port.getHost(), IPv4Address | IPv6Address):
+                continue
+            try:
+                port = listenDatagrams(self._reactor, listener.port, self._associations.datagramReceived)
+            except ConfigurationError as e:
+                raise SystemExit(f"{PROGRAM}: {e} (--no-udp)") from e
+            self._datagramPorts.append(port)
+            self.log.info("Listening on UDP {host}, {name}", host=port.getHost(), name=port.name)
+        if self._datagramPorts and NS_BYTESTREAMS_UDP not in self._proxy.features:
+            self._proxy.features = (*self._proxy.features, NS_BYTESTREAMS_UDP)
 
     def startService(self) -> None:
         """
@@ -142,7 +194,8 @@ class ProxyService(MultiService):
             self.privilegedStartService()
         for listener in self._listeners:
             self._gate.guard(listener.port)
-        self._stream.startService()
+        if self._stream is not None:
+            self._stream.startService()
         self._hear(signal.SIGHUP, self.reload)
         for streamHost in self._proxy.streamHosts:
             self.log.info("Advertising {host} port {port}", host=streamHost.host, port=streamHost.port)
@@ -171,6 +224,8 @@ class ProxyService(MultiService):
             self.log.error("The new configuration is not used: {error}", error=e)
             return
         self._proxy.access = access
+        if self._dtcp is not None:
+            self._dtcp.relay.access = access
         self.sessions.setLimits(limits)
         self.rendezvous.limits = limits
         self._options.chosen = used
@@ -188,11 +243,15 @@ class ProxyService(MultiService):
         self._gate.stop()
         yield super().stopService()
         self.rendezvous.closeAll("the service ends")
-        yield self._stream.stopService()
+        if self._stream is not None:
+            yield self._stream.stopService()
         if self._drain and len(self.sessions):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
+        for port in self._datagramPorts:
+            port.close()
+        self._datagramPorts.clear()
         self._restoreSignals()
 
     def _drainSessions(self) -> Any:

@@ -16,6 +16,7 @@ from xmppbytes.errors import ConfigurationError
 from xmppbytes.jids import prepareJID
 from xmppbytes.listen import parseAdvertised
 from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
+from xmppbytes.relayservice import checkRelayAlone
 from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size, timeout
 
 SECRET_VARIABLE = "XMPPBYTES_SECRET"
@@ -132,6 +133,16 @@ SETTINGS = (
         name="usage-log-blur", flag=True, default=False, help="leave JIDs and addresses out of the usage log"
     ),
     Setting(
+        name="dtcp-relay",
+        help="also relay DTCP connections there, a Twisted server endpoint such as tcp:7778 [off]",
+    ),
+    Setting(
+        name="dtcp-relay-open",
+        flag=True,
+        default=False,
+        help="let the DTCP relay believe who people say they are, without asking over XMPP",
+    ),
+    Setting(
         name="drain",
         parse=seconds,
         default=0.0,
@@ -158,11 +169,12 @@ class Options(SettingsOptions):
         See L{SettingsOptions}.
         """
         if values["jid"] is None:
-            raise ConfigurationError("--jid is required: the component's domain, such as proxy.example.org")
-        if not values["listen"]:
-            raise ConfigurationError("listen names nothing: give at least one endpoint, such as tcp:7777")
-        self._chooseSecret(values)
-        values["secret"] = _readSecret(values)
+            checkRelayAlone(values)
+        else:
+            if not values["listen"]:
+                raise ConfigurationError("listen names nothing: give at least one endpoint, such as tcp:7777")
+            self._chooseSecret(values)
+            values["secret"] = _readSecret(values)
         accessFrom(values)
         return values
 

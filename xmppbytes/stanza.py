@@ -12,15 +12,20 @@ from inspect import iscoroutine
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.protocols.jabber.xmlstream import toResponse
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
 
 from xmppbytes.jids import prepareJID
+
+# Why a request of ours may go without an answer that is of use.
+REQUEST_FAILURES = (StanzaError, RequestTimeout, ConnectionLost, ConnectionDone)
 
 
 class RequestHandler(XMPPHandler):  # type: ignore[misc]
@@ -64,14 +69,15 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         stream = self.xmlstream
         try:
             result = method(iq)
+            if iscoroutine(result):
+                result = Deferred.fromCoroutine(result)
+            if not isinstance(result, Deferred):
+                # The common case, without the cost of a Deferred.
+                response = _toResult(result, iq)
         except Exception:
-            self._reply(stream, self._toError(Failure(), iq))
-            return
-        if iscoroutine(result):
-            result = Deferred.fromCoroutine(result)
+            result, response = None, self._toError(Failure(), iq)
         if not isinstance(result, Deferred):
-            # The common case, without the cost of a Deferred.
-            self._reply(stream, _toResult(result, iq))
+            self._reply(stream, response)
             return
         result.addCallback(_toResult, iq)
         result.addErrback(self._toError, iq)
@@ -108,7 +114,9 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
             self.log.failure(
                 "A request from {sender} failed", failure=failure, sender=iq.getAttribute("from")
             )
-            error = StanzaError("internal-server-error", text="This is our fault; its log says more.")
+            error = StanzaError(
+                "internal-server-error", type="cancel", text="This is our fault; its log says more."
+            )
         response: Element = error.toResponse(iq)
         return response
 
@@ -185,3 +193,16 @@ def parseJID(text: str, what: str) -> JID:
         return prepareJID(text)
     except InvalidFormat as e:
         raise StanzaError("jid-malformed", text=f"{what} {text!r} is not a valid address: {e}") from e
+
+
+def failureText(error: Exception) -> str:
+    """
+    Say why a request failed.
+
+    @param error: one of L{REQUEST_FAILURES}.
+    """
+    if isinstance(error, StanzaError):
+        return f"{error.condition} ({error.text})" if error.text else str(error.condition)
+    if isinstance(error, RequestTimeout):
+        return "no answer in time"
+    return "the XMPP connection was lost"

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint, ITCPTransport
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber import xmlstream
 from twisted.words.protocols.jabber.component import ConnectComponentAuthenticator
@@ -165,6 +165,8 @@ class StreamService(ClientService):
     """
 
     log = Logger()
+    # L{ClientService} writes a line for each attempt, and for ever is often. What changes is told here.
+    _log = Logger(observer=LogPublisher())
 
     def __init__(
         self,

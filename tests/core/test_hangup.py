@@ -293,6 +293,15 @@ class PeekWatchTests(WatchMixin, SynchronousTestCase):
         self.turn()
         self.assertEqual(self.gone, [connection])
 
+    def test_neverConnected(self) -> None:
+        """
+        What cannot be read at all is gone.
+        """
+        with socket.socket() as unconnected:
+            self.watch.watch(unconnected, lambda: self.gone.append(1))
+            self.turn()
+        self.assertEqual(self.gone, [1])
+
     def test_lostUnnoticed(self) -> None:
         """
         A connection that is closed on our side is gone.

@@ -172,6 +172,15 @@ class EndingTests(RelayCase):
         self.assertEqual((self.a.state, self.b.state), ("closed", "closed"))
         self.assertEqual(self.outcomes, [Outcome.FINISHED])
 
+    def test_endTwice(self) -> None:
+        """
+        An end of stream that is told twice is one.
+        """
+        self.link()
+        self.a.receiveEnd()
+        self.a.endArrived()
+        self.assertEqual((self.b.sentEnd, self.b.state), (True, "open"))
+
     def test_endWaitsForTheBytes(self) -> None:
         """
         An end of stream is passed on behind the last byte, and connections are closed behind that.
@@ -309,6 +318,24 @@ class TLSTests(RelayCase):
         self.settle()
         self.assertEqual((self.a.state, self.outcomes), ("closed", [Outcome.FINISHED]))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_heldBytesForNobodyWhileClosing(self) -> None:
+        """
+        The same while the connection that they came by still has something to deliver.
+        """
+        first = FakeTransport(self.clock, room=0)
+        self.link(rate=1000, first=first, second=FakeTLSTransport(self.clock))
+        self.b.receive(b"answer")
+        self.a.receive(b"x" * 3000)
+        self.b.endArrived()
+        for _ in range(8):
+            self.clock.advance(0.25)
+        self.assertEqual((self.a.state, self.clock.getDelayedCalls()), ("open", []))
+        self.a.read(6)
+        self.settle()
+        self.assertEqual(
+            (self.a.sent, self.a.state, self.outcomes), (b"answer", "closed", [Outcome.FINISHED])
+        )
 
     def test_bothGoneWhileHeld(self) -> None:
         """

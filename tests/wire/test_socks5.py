@@ -45,6 +45,11 @@ requests = st.builds(
 choices = st.builds(MethodChoice, st.integers(0, 255))
 replies = st.builds(lambda address, port: Reply(0, address[1], port, address[0]), _addresses, _ports)
 trailing = st.binary(max_size=30)
+noise = st.builds(
+    bytes.__add__,
+    st.sampled_from((b"", b"\5", b"\5\0", b"\5\1\0", b"\5\1\0\5\1\0", b"\5\0\5\0\0\3")),
+    st.binary(max_size=700),
+)
 cuts = st.lists(st.integers(0, 600), max_size=6)
 
 
@@ -98,7 +103,7 @@ class ServerParserTests(SynchronousTestCase):
                 expected = [Greeting(b"\0\2")] if length >= len(greeting) else []
                 self.assertEqual(events, expected)
 
-    @given(st.binary(max_size=700), cuts)
+    @given(noise, cuts)
     def test_noise(self, data: bytes, places: list[int]) -> None:
         """
         Whatever is no SOCKS5 is a WireError or waits for more, within the stated maximum.
@@ -194,7 +199,7 @@ class ClientParserTests(SynchronousTestCase):
             events = ClientParser().feed(data[:length])
             self.assertEqual(events, [MethodChoice(0)] if length >= 2 else [])
 
-    @given(st.binary(max_size=700), cuts)
+    @given(noise, cuts)
     def test_noise(self, data: bytes, places: list[int]) -> None:
         """
         Whatever is no SOCKS5 is a WireError or waits for more, within the stated maximum.

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.deadlines import Deadlines
+from xmppbytes.core.origin import plainPeer
 from xmppbytes.errors import BytestreamError, NegotiationError, WireError
 
 # Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
@@ -74,6 +75,7 @@ class HandshakeProtocol(Protocol):
         self._received = 0
         self._completed = False
         self._successor: IProtocol | None = None
+        self._lost: Failure | None = None
 
     @property
     def inHandshake(self) -> bool:
@@ -86,7 +88,7 @@ class HandshakeProtocol(Protocol):
         """
         Begin: the peer's time runs from now on.
         """
-        self.address = str(getattr(self.transport.getPeer(), "host", "?"))
+        self.address = plainPeer(str(getattr(self.transport.getPeer(), "host", "?")))
         prepareConnection(self.transport)
         self._deadlines.add(self)
         self.handshakeStarted()
@@ -167,7 +169,7 @@ class HandshakeProtocol(Protocol):
         """
         Stop to care: whoever closes the connection has told why, and what still comes is nobody's.
         """
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self._completed = False
         self.early = b""
@@ -178,15 +180,24 @@ class HandshakeProtocol(Protocol):
         """
         if self._parser is None:
             return
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self.handshakeFailed(error)
         self.transport.loseConnection()
 
+    def _limitClosing(self) -> None:
+        # To close takes a moment, but TLS waits for the peer to agree: not longer than for a handshake.
+        self._deadlines.discard(self)
+        if self._lost is None:
+            self._deadlines.add(self)
+
     def timedOut(self) -> None:
         """
-        The time for the handshake is over.
+        The time for the handshake, or for closing the connection, is over.
         """
+        if self._parser is None:
+            self.transport.abortConnection()
+            return
         self.fail(HandshakeTimeout(f"no complete handshake within {self._deadlines.seconds:g} s"))
 
     def handOver(self, protocol: IProtocol) -> None:
@@ -197,6 +208,9 @@ class HandshakeProtocol(Protocol):
             self.transport.bufferSize = RELAY_READ_SIZE
         self._successor = protocol
         protocol.makeConnection(self.transport)
+        if self._lost is not None:
+            # It was lost between the handshake and now, when there was nobody to tell.
+            protocol.connectionLost(self._lost)
 
     def readConnectionLost(self) -> None:
         """
@@ -225,6 +239,7 @@ class HandshakeProtocol(Protocol):
         The connection is gone.
         """
         self._deadlines.discard(self)
+        self._lost = reason
         if self._successor is not None:
             self._successor.connectionLost(reason)
         elif self._parser is not None:
@@ -241,7 +256,7 @@ def handshakeDeadlines(clock: Any, seconds: float) -> Deadlines[HandshakeProtoco
     @param clock: an C{IReactorTime}.
     @param seconds: from connection to completion.
     """
-    return Deadlines(clock, seconds, HandshakeProtocol.timedOut)
+    return Deadlines(clock, seconds, lambda connection: connection.timedOut())
 
 
 def prepareConnection(transport: Any) -> None:

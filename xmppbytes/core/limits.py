@@ -14,9 +14,12 @@ class Limits:
     @ivar pendingTimeout: seconds from TCP accept to activation.
     @ivar idleTimeout: seconds without a byte in either direction of an active bytestream; 0: no limit.
     @ivar maxPending: connections that are not activated, in all.
-    @ivar maxPendingPerAddress: connections that are not activated, of one IP address.
+    @ivar maxPendingPerAddress: connections that are not activated, of one IP address; of IPv6, of one /64.
     @ivar maxSessions: activated bytestreams, in all.
     @ivar maxSessionsPerJid: activated bytestreams of one bare JID as the requester.
+    @ivar noticesPerMinute: notifications of UDP success a minute that one IP address causes, and the
+        same that one account gets.
+    @ivar maxNoticesPerMinute: the same in all.
     @ivar rateLimit: bytes a second of one bytestream, both directions together; C{None}: no limit.
     """
 
@@ -27,4 +30,6 @@ class Limits:
     maxPendingPerAddress: int = 100
     maxSessions: int = 10000
     maxSessionsPerJid: int = 100
+    noticesPerMinute: int = 120
+    maxNoticesPerMinute: int = 6000
     rateLimit: int | None = None

@@ -16,11 +16,8 @@ from xmppbytes.core.sessions import Parties
 from xmppbytes.errors import LimitReached, NobodyConnected, PartyMismatch, PartyMissing
 from xmppbytes.interfaces import IAccessPolicy
 from xmppbytes.s5b.address import destinationAddress
-from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost, queryElement
+from xmppbytes.s5b.stanzas import MAX_SID, NS_BYTESTREAMS, StreamHost, queryElement
 from xmppbytes.stanza import RequestHandler, parseJID, senderOf
-
-# The longest stream ID, in characters: it is kept and logged as long as the bytestream lives.
-MAX_SID = 1024
 
 # What the core says -> stanza error condition and type (XEP-0065 6.3.5; wait: it may work later).
 CONDITIONS = {
@@ -54,13 +51,13 @@ class ProxyHandler(RequestHandler):
         @param streamHosts: what is advertised, in this order. May be replaced.
         @param rendezvous: where the parties wait.
         @param access: who may use the proxy. May be replaced at any time.
-        @param features: what disco names.
+        @param features: what disco names. May be replaced.
         """
         super().__init__()
         self.access = access
         self.streamHosts = tuple(streamHosts)
         self._rendezvous = rendezvous
-        self._features = tuple(features)
+        self.features = tuple(features)
 
     def onAddressQuery(self, iq: Element) -> Element:
         """
@@ -121,7 +118,7 @@ class ProxyHandler(RequestHandler):
         """
         See L{iwokkel.IDisco}.
         """
-        return [] if nodeIdentifier else [disco.DiscoFeature(feature) for feature in self._features]
+        return [] if nodeIdentifier else [disco.DiscoFeature(feature) for feature in self.features]
 
     def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
         """

@@ -13,16 +13,18 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import InvalidFormat
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 
+from xmppbytes.connecting.addresses import parseAdvertised
+from xmppbytes.connecting.handing import giveTo
 from xmppbytes.core.bytestream import BytestreamAddress, Route
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
 from xmppbytes.interfaces import ILeg
 from xmppbytes.s5b.candidates import Candidate, CandidateConnection, routeOf
-from xmppbytes.s5b.discovery import REQUEST_FAILURES, failureText
-from xmppbytes.s5b.options import BytestreamOptions, Ways, parseAdvertised
+from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.s5b.request import BytestreamRequest, activationElement, usedStreamHost
-from xmppbytes.s5b.session import Means, giveTo
+from xmppbytes.s5b.session import Means
 from xmppbytes.s5b.stanzas import StreamHost
 from xmppbytes.s5b.streamhost import LocalOffer
+from xmppbytes.stanza import REQUEST_FAILURES, failureText
 
 # Seconds that a proxy has to activate a bytestream.
 ACTIVATION_TIMEOUT = 30.0
@@ -35,9 +37,12 @@ _NOT_SUPPORTED = ("service-unavailable", "feature-not-implemented")
 class RequesterSession:
     """
     We ask a target for a bytestream.
+
+    @cvar mode: of the bytestream.
     """
 
     log = Logger()
+    mode = "tcp"
 
     def __init__(self, means: Means, target: str, sid: str, options: BytestreamOptions) -> None:
         """
@@ -127,7 +132,7 @@ class RequesterSession:
                 "there is no way to offer: no address of this machine is of use, or wanted, and no proxy "
                 "was found; name a proxy"
             )
-        request = BytestreamRequest(self._sid, streamHosts, destination=self._hashes[0])
+        request = BytestreamRequest(self._sid, streamHosts, self.mode, self._hashes[0])
         self.log.info(
             "Offering {target} (sid {sid}) {own} own streamhosts and {proxies} of proxies",
             target=self._target,
@@ -173,7 +178,7 @@ class RequesterSession:
         names = self._means.surroundings.nameOf
         try:
             return names(one) == names(other)
-        except (InvalidFormat, UnicodeError):
+        except InvalidFormat:
             return one == other
 
 

@@ -12,6 +12,9 @@ NS_BYTESTREAMS_UDP = "http://jabber.org/protocol/bytestreams#udp"
 # The port of a streamhost that names none (XEP-0065 9.2, the registered port of SOCKS).
 DEFAULT_PORT = 1080
 
+# The longest stream ID, in characters: it is kept and logged as long as the bytestream lives.
+MAX_SID = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class StreamHost:
@@ -37,9 +40,8 @@ class StreamHost:
         host = element.getAttribute("host", "").strip()
         jid = element.getAttribute("jid", "")
         port = element.getAttribute("port", str(DEFAULT_PORT)).strip()
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
-            return None
-        return cls(jid, host, int(port[:6]))
+        possible = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
+        return cls(jid, host, int(port)) if host and possible else None
 
     def toElement(self) -> Element:
         """
@@ -60,3 +62,26 @@ def queryElement(sid: str | None = None) -> Element:
     if sid is not None:
         query["sid"] = sid
     return query
+
+
+def udpSuccessElement(address: str) -> Element:
+    """
+    Make a C{<udpsuccess/>} (XEP-0065 8.3.2 and 9.5).
+
+    @param address: the DST.ADDR of the initialization packet.
+    """
+    element = Element((NS_BYTESTREAMS, "udpsuccess"))
+    element["dstaddr"] = address
+    return element
+
+
+def udpSuccessIn(message: Element) -> str | None:
+    """
+    Read the C{<udpsuccess/>} of a message.
+
+    @return: the DST.ADDR, or C{None} when there is none.
+    """
+    for element in message.elements(NS_BYTESTREAMS, "udpsuccess"):
+        address: str | None = element.getAttribute("dstaddr")
+        return address
+    return None
