@@ -88,7 +88,7 @@ class ProxyService(MultiService):
         self._drain: float = values["drain"]
         limits = limitsFrom(values)
         usage = UsageLog(values["usage-log"], values["usage-log-blur"]) if values["usage-log"] else NoUsage()
-        engines = [*makeEngines(reactor, values["relay"]), DatagramEngine(reactor)]
+        engines = [*makeEngines(reactor, values["relay"], values["workers"]), DatagramEngine(reactor)]
         self.sessions = Sessions(reactor, limits, engines, usage)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._notices = NoticeSender()
