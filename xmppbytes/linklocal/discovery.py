@@ -71,6 +71,8 @@ class Discovery:
         self._iconCall: IDelayedCall | None = None
         self._running = False
         self._won = False
+        # Too many conflicts: until a name is won it is asked for slowly.
+        self._slow = False
         self.name = ""
 
     def start(
@@ -238,13 +240,15 @@ class Discovery:
         responders = [session.responder for session in self._sessions.values()]
         if not self._won and responders and all(responder.isEstablished for responder in responders):
             self._won = True
+            self._slow = False
             self.log.info("signed on as {name}", name=self.name)
             self._signedOn(self.name)
 
     def _conflict(self, index: int, isInstance: bool) -> None:
         now = self._clock.seconds()
         self._conflicts.append(now)
-        many = len(self._conflicts) == MANY_CONFLICTS and now - self._conflicts[0] < CONFLICT_WINDOW
+        if len(self._conflicts) == MANY_CONFLICTS and now - self._conflicts[0] < CONFLICT_WINDOW:
+            self._slow = True
         for other, session in self._sessions.items():
             session.responder.withdraw(contested=isInstance and other == index)
         if isInstance:
@@ -255,7 +259,7 @@ class Discovery:
         else:
             self._newHost()
         for session in self._sessions.values():
-            session.responder.publish(self._zone(session.interface), CONFLICT_DELAY if many else None)
+            session.responder.publish(self._zone(session.interface), CONFLICT_DELAY if self._slow else None)
 
     # Finding others
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from twisted.names import dns
+import twisted.names.dns as dns
 
 from xmppbytes.errors import WireError
 from xmppbytes.wire.mdns import NSEC, Name, Record, checkName, decodeName, encodeName

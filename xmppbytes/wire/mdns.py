@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from twisted.names import dns
+import twisted.names.dns as dns
 
 from xmppbytes.errors import WireError
 

@@ -77,6 +77,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("user")
     parser.add_argument("machine")
+    parser.add_argument("--machine-name")
     parser.add_argument("--icon")
     parser.add_argument("--store", default="store")
     parser.add_argument("--interface", action="append", default=[])
@@ -97,7 +98,7 @@ def main():
     icon = Path(options.icon).read_bytes() if options.icon else None
     stdio.StandardIO(Commands(discovery))
     reactor.callWhenRunning(
-        discovery.start, options.user, options.machine, 5562, Presence(message="hello"), icon
+        discovery.start, options.user, options.machine_name or options.machine, 5562, Presence(message="hello"), icon
     )
     reactor.run()
 
