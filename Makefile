@@ -26,7 +26,7 @@ test: $(VENV)/.installed-test
 
 # The real peers: Debian's prosody and ejabberd, slixmpp from PyPI and others (see CONTRIBUTING.md).
 interop: $(VENV)/.installed-test $(VENV)/.installed-interop
-	XMPPBYTES_INTEROP=1 $(BIN)/python -m tools.trial tests.interop
+	XMPPBYTES_INTEROP=1 tests/interop/labns.sh $(BIN)/python -m tools.trial tests.interop
 
 check: $(VENV)/.installed-test $(VENV)/.installed-check
 	$(BIN)/ruff check .

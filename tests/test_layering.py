@@ -19,13 +19,16 @@ MAY_IMPORT = {
     "compat": set(),
     "wire": {"errors"},
     "core": {"wire", "errors", "interfaces"},
+    "connecting": {"core", "errors", "interfaces"},
     "tls": {"errors", "interfaces"},
     "stanza": BASE,
     "stream": BASE | {"stanza"},
-    "s5b": BASE | {"wire", "core", "tls", "stanza", "stream"},
-    "dtcp": BASE | {"wire", "core", "tls", "stanza", "stream"},
-    "linklocal": BASE | {"wire", "core", "tls", "stanza", "stream"},
-    "filetransfer": BASE | {"wire", "core", "tls", "stanza", "stream", "s5b", "dtcp", "linklocal"},
+    "serviceinfo": BASE | {"stanza"},
+    "s5b": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
+    "dtcp": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
+    "linklocal": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
+    "filetransfer": BASE
+    | {"wire", "core", "connecting", "tls", "stanza", "stream", "s5b", "dtcp", "linklocal"},
 }
 
 

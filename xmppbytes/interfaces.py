@@ -25,6 +25,12 @@ class ILeg(Interface):
         @param parties: the L{xmppbytes.core.sessions.Parties} named by the activation.
         """
 
+    def handOver(protocol: Any) -> None:
+        """
+        Let another protocol have the connection. Its C{makeConnection} is called; reading stays
+        paused, and C{early} is for the caller to deliver.
+        """
+
     def close(reason: str) -> None:
         """
         Close the connection: the bytestream will not happen.
@@ -82,7 +88,7 @@ class IRelayEngine(Interface):
         that nobody takes a truncated stream for a whole one.
 
         @param rate: bytes a second of this session, both directions together; C{None}: no limit.
-        @param ended: called once with an L{xmppbytes.core.relay.Outcome}, never before this returns.
+        @param ended: called once with an L{xmppbytes.core.outcome.Outcome}, never before this returns.
         @return: an L{IRelayedSession}.
         """
 
@@ -106,7 +112,7 @@ class IRelayedSession(Interface):
         """
         End the session now, resetting both connections.
 
-        @param outcome: the L{xmppbytes.core.relay.Outcome} that C{ended} is called with.
+        @param outcome: the L{xmppbytes.core.outcome.Outcome} that C{ended} is called with.
         """
 
 
@@ -147,4 +153,115 @@ class IUsage(Interface):
     def record(usage: Any) -> None:
         """
         Note one L{xmppbytes.core.usage.UsageRecord}.
+        """
+
+
+class IBytestreamAcceptor(Interface):
+    """
+    Decides about the bytestreams that others ask us for. The application implements it.
+    """
+
+    def bytestreamRequested(offer: Any) -> Any:
+        """
+        Accept or refuse a bytestream.
+
+        What is returned makes the protocol of the connection: C{buildProtocol} is called once, as
+        soon as there is one, with a L{xmppbytes.core.bytestream.BytestreamAddress} that tells who
+        the peer is and which way the bytes go. The protocol then lives on the connection as over
+        TCP. C{None} from C{buildProtocol} closes the connection.
+
+        @param offer: the L{xmppbytes.core.bytestream.BytestreamOffer}.
+        @return: an L{IProtocolFactory<twisted.internet.interfaces.IProtocolFactory>}, or a Deferred
+            of one. The Deferred is cancelled when the requester, or the time, is gone.
+        @raise xmppbytes.errors.Refused: to say no. The text stays here: the peer is told
+            C{not-acceptable} only.
+        """
+
+    def bytestreamFailed(offer: Any, error: Any) -> None:
+        """
+        A bytestream that was accepted did not come about. The requester knows; it may ask again
+        under the same sid, or go another way.
+
+        @param offer: the L{xmppbytes.core.bytestream.BytestreamOffer}.
+        @param error: the L{xmppbytes.errors.BytestreamError}: L{NotReachable
+            <xmppbytes.errors.NotReachable>} when no way to connect was found.
+        """
+
+
+class IAddressPolicy(Interface):
+    """
+    Which network addresses, named by others, may be connected to.
+    """
+
+    def admit(address: str) -> str:
+        """
+        Decide about one address.
+
+        @param address: an IPv4 or IPv6 address as text; never a name.
+        @return: the address to connect to: the same, or with the scope that it needs.
+        @raise xmppbytes.errors.NotReachable: when it may not be connected to; says why.
+        """
+
+
+class IBytestreamSurroundings(Interface):
+    """
+    What a bytestream client must know of the kind of XMPP stream that it runs on: how entities are
+    named, and which network addresses make sense there. Through a server:
+    L{xmppbytes.s5b.surroundings.ServerSurroundings}; without one, linklocal brings its own.
+    """
+
+    def attached(stream: Any) -> None:
+        """
+        There is a new XML stream.
+
+        @param stream: the L{XmlStream<twisted.words.xish.xmlstream.XmlStream>}, or C{None} when it
+            has ended.
+        """
+
+    def ownName() -> str:
+        """
+        Our own address, as it goes into the hash.
+
+        @raise xmppbytes.errors.NegotiationError: while there is no stream.
+        """
+
+    def nameOf(address: str) -> str:
+        """
+        Bring an entity's address into the form in which it is compared and hashed.
+
+        @param address: as it stands in a stanza, or as a user gave it.
+        @raise InvalidFormat: when it is none.
+        """
+
+    def hashesOf(sid: str, requester: str, target: str) -> Any:
+        """
+        The possible values of DST.ADDR, the right one first.
+
+        @param requester: the requester's address, as received or as L{ownName} tells it.
+        @param target: the target's address.
+        @return: a tuple of C{str}.
+        """
+
+    def streamHostJID(sid: str) -> str:
+        """
+        What stands in the C{jid} of our own streamhosts.
+        """
+
+    def isRequesters(streamHostJID: str, requester: str, sid: str) -> bool:
+        """
+        Tell whether a streamhost is the requester itself; a proxy otherwise.
+        """
+
+    def offeredAddresses(peer: str) -> Any:
+        """
+        Our network addresses that are worth to be offered to this peer.
+
+        @return: a list of C{str}, the best first.
+        """
+
+    def policyFor(peer: str) -> Any:
+        """
+        Which addresses may be connected to at this peer's wish.
+
+        @return: an L{IAddressPolicy}.
         """

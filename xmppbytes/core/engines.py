@@ -1,0 +1,215 @@
+"""
+The relay engines that a reactor can drive, and the choice among them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from xmppbytes.core.leg import LegKind
+from xmppbytes.core.outcome import Outcome
+from xmppbytes.core.relay import CopyEngine
+from xmppbytes.core.splice import SplicedPair, Splicer, SpliceUnsupported, closeSocket, spliceWorks
+from xmppbytes.core.takeover import Takeover, isTakeable
+from xmppbytes.core.throttle import BURST_SECONDS
+from xmppbytes.errors import ConfigurationError
+from xmppbytes.interfaces import ILeg, IRelayedSession, IRelayEngine
+
+# A page: what fits into the smallest pipe.
+_MAX_EARLY = 4096
+
+log = Logger()
+
+
+def makeEngines(reactor: Any, choice: str = "auto") -> list[IRelayEngine]:
+    """
+    Make the engines of a service, the best first. The last accepts every pair.
+
+    @param reactor: provides C{IReactorFDSet} and C{IReactorTime}.
+    @param choice: C{"auto"}: splice where the platform can; C{"splice"}: or not at all;
+        C{"copy"}: through Python only.
+    @raise ConfigurationError: when there is no such choice, or it cannot be had.
+    """
+    copy = CopyEngine(reactor)
+    if choice == "copy":
+        engines: list[IRelayEngine] = [copy]
+    elif choice not in ("auto", "splice"):
+        raise ConfigurationError(f"{choice!r} is no way to relay: choose auto, splice or copy")
+    elif spliceWorks():
+        engines = [SpliceEngine(reactor, copy), copy]
+    elif choice == "auto":
+        engines = [copy]
+    else:
+        raise ConfigurationError(
+            "this platform cannot splice sockets (Linux can); choose auto or copy as the way to relay"
+        )
+    log.info(
+        "Relaying by {engine} (asked for: {choice})",
+        engine=" or else ".join(engine.name for engine in engines),
+        choice=choice,
+    )
+    return engines
+
+
+def acceptable(first: ILeg, second: ILeg) -> bool:
+    """
+    Tell whether two legs are plain TCP connections whose sockets can be taken over.
+    """
+    return all(
+        leg.kind is LegKind.STREAM and len(leg.early) <= _MAX_EARLY and isTakeable(leg.transport)
+        for leg in (first, second)
+    )
+
+
+@implementer(IRelayEngine, IReadDescriptor)
+class SpliceEngine:
+    """
+    Relays inside the kernel; one for each process. To the reactor it is one reader, for any number of
+    sessions.
+    """
+
+    name = "splice"
+
+    def __init__(self, reactor: Any, fallback: IRelayEngine) -> None:
+        """
+        @param reactor: provides C{IReactorFDSet} and C{IReactorTime}.
+        @param fallback: takes the pairs whose sockets turn out not to be spliceable.
+        """
+        self._reactor = reactor
+        self._fallback = fallback
+        self._splicer = Splicer(self, reactor.seconds)
+        self._reading = False
+        self._settling = False
+        self._waking: IDelayedCall | None = None
+
+    def accepts(self, first: ILeg, second: ILeg) -> bool:
+        """
+        See L{IRelayEngine}.
+        """
+        return acceptable(first, second)
+
+    def link(
+        self, first: ILeg, second: ILeg, rate: int | None, ended: Callable[[Outcome], None]
+    ) -> IRelayedSession:
+        """
+        See L{IRelayEngine}.
+        """
+        splicer = self._splicer
+        pair = splicer.pair(rate, ended)
+        ends = ((pair.first, first), (pair.second, second))
+        try:
+            for end, leg in ends:
+                splicer.prime(end, leg.transport.fileno(), leg.early)
+        except (SpliceUnsupported, OSError) as e:
+            log.warn("Falling back to relay by {engine}: {reason}", engine=self._fallback.name, reason=e)
+            for end, leg in ends:
+                if end.held:
+                    leg.early = splicer.takeBack(end)
+            return cast(IRelayedSession, self._fallback.link(first, second, rate, ended))
+        taking = PairTakeover(lambda *descriptors: self._taken(pair, *descriptors))
+        taking.begin(first, second)
+        return pair
+
+    def _taken(self, pair: SplicedPair, first: int, second: int) -> None:
+        descriptors = (first, second)
+        if min(descriptors) < 0:
+            self._splicer.end(pair, Outcome.BROKEN)
+        if pair.outcome is not None:
+            for descriptor in descriptors:
+                if descriptor >= 0:
+                    closeSocket(descriptor, finish=False)
+            return
+        if not self._reading:
+            self._reading = True
+            self._reactor.addReader(self)
+        self._splicer.start(pair, *descriptors)
+
+    def settleSoon(self) -> None:
+        """
+        See L{xmppbytes.core.splice.Owner}.
+        """
+        if not self._settling:
+            self._settling = True
+            self._reactor.callLater(0, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        if not len(self._splicer):
+            self._rest()
+        self._splicer.settle()
+
+    def _rest(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._reactor.removeReader(self)
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+
+    def wakeLater(self) -> None:
+        """
+        See L{xmppbytes.core.splice.Owner}.
+        """
+        if self._waking is None:
+            self._waking = self._reactor.callLater(BURST_SECONDS, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
+        self._splicer.wake()
+
+    def fileno(self) -> int:
+        """
+        See L{IReadDescriptor}.
+        """
+        return self._splicer.fileno()
+
+    def doRead(self) -> None:
+        """
+        See L{IReadDescriptor}.
+        """
+        self._splicer.turn()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{IReadDescriptor}: the reactor is done.
+        """
+        self._splicer.close()
+
+    def logPrefix(self) -> str:
+        """
+        See L{IReadDescriptor}.
+        """
+        return "splice"
+
+
+class PairTakeover:
+    """
+    Takes the sockets of both legs of a pair.
+    """
+
+    __slots__ = ("_descriptors", "_taken")
+
+    def __init__(self, taken: Callable[[int, int], None]) -> None:
+        """
+        @param taken: called with both descriptors when both transports have let go; -1 for one that
+            was lost.
+        """
+        self._taken = taken
+        self._descriptors: dict[int, int] = {}
+
+    def begin(self, first: ILeg, second: ILeg) -> None:
+        """
+        Take the sockets. C{taken} is never called before this returns.
+        """
+        for index, leg in enumerate((first, second)):
+            leg.handOver(Takeover(partial(self._have, index)))
+
+    def _have(self, index: int, descriptor: int) -> None:
+        self._descriptors[index] = descriptor
+        if len(self._descriptors) == 2:
+            self._taken(self._descriptors[0], self._descriptors[1])

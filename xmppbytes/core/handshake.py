@@ -1,0 +1,250 @@
+"""
+The life of a connection from its first byte until its handshake is over.
+
+S5B server and client, DTCP server and client and the DTCP relay are L{HandshakeProtocol} with another
+parser. It has one timeout, which no trickle puts off, and one limit of bytes; then it lets another
+protocol have the transport, and every byte that came glued behind the handshake.
+"""
+
+from typing import Any
+from typing import Protocol as TypingProtocol
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from xmppbytes.core.deadlines import Deadlines
+from xmppbytes.errors import BytestreamError, NegotiationError, WireError
+
+# Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
+# is not to grow with the number of strangers.
+HANDSHAKE_READ_SIZE = 512
+RELAY_READ_SIZE = 65536
+
+
+class IncrementalParser(TypingProtocol):
+    """
+    What the parsers in L{xmppbytes.wire} have in common.
+    """
+
+    def feed(self, data: bytes) -> list[Any]:
+        """
+        Parse what has arrived; return the messages that are complete now.
+        """
+
+    def rest(self) -> bytes:
+        """
+        Take what was not parsed.
+        """
+
+
+class HandshakeTimeout(NegotiationError):
+    """
+    The peer did not complete its handshake in time.
+    """
+
+
+@implementer(IHalfCloseableProtocol)
+class HandshakeProtocol(Protocol):
+    """
+    A connection in its handshake. Subclasses override L{handshakeStarted}, L{messageReceived} and
+    L{handshakeFailed}, and call L{complete} once they know enough.
+
+    @cvar maximum: how many bytes an unfinished handshake may take.
+    @ivar early: after L{complete}: the bytes that came behind the handshake.
+    @ivar address: the peer's IP address as text (or another name of where it is).
+    """
+
+    log = Logger()
+    transport: Any
+    maximum = 1024
+    early = b""
+    address = ""
+
+    def __init__(self, parser: IncrementalParser, deadlines: "Deadlines[HandshakeProtocol]") -> None:
+        """
+        @param parser: reads what the peer sends.
+        @param deadlines: the queue that limits the handshake's time; see L{handshakeDeadlines}.
+        """
+        self._parser: IncrementalParser | None = parser
+        self._deadlines = deadlines
+        self._received = 0
+        self._successor: IProtocol | None = None
+
+    @property
+    def inHandshake(self) -> bool:
+        """
+        Whether the handshake is neither complete nor failed.
+        """
+        return self._parser is not None
+
+    def connectionMade(self) -> None:
+        """
+        Begin: the peer's time runs from now on.
+        """
+        self.address = str(getattr(self.transport.getPeer(), "host", "?"))
+        prepareConnection(self.transport)
+        self._deadlines.add(self)
+        self.handshakeStarted()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Feed the parser, or whoever has the connection now.
+        """
+        if self._successor is not None:
+            self._successor.dataReceived(data)
+            return
+        if self._parser is None:
+            # Complete, or failed and closing: a transport may still deliver what it had read.
+            self.early += data
+            return
+        self._received += len(data)
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        assert self._parser is not None
+        try:
+            messages = self._parser.feed(data)
+        except WireError as e:
+            self.fail(e)
+            return
+        for message in messages:
+            if self._parser is None:
+                return
+            self.messageReceived(message)
+        if self._parser is not None and self._received > self.maximum:
+            self.fail(WireError(f"the handshake is longer than {self.maximum} bytes"))
+
+    def handshakeStarted(self) -> None:
+        """
+        The connection is there. A client sends its opening.
+        """
+
+    def messageReceived(self, message: Any) -> None:
+        """
+        The parser has completed a message.
+        """
+
+    def handshakeFailed(self, error: BytestreamError) -> None:
+        """
+        The peer broke the protocol, was too slow, or left. The connection is being closed.
+        """
+
+    def sendNow(self, data: bytes) -> None:
+        """
+        Send a message of the handshake at once and by itself.
+
+        Twisted would join what is written within one turn of the reactor into one segment; peers
+        that read once for each message would lose the second. Written directly where the transport
+        can, which spares the turn as well.
+        """
+        write = getattr(self.transport, "writeSomeData", None)
+        sent = write(data) if write is not None else 0
+        if isinstance(sent, int) and sent < len(data):
+            self.transport.write(data[sent:])
+
+    def complete(self) -> None:
+        """
+        End the handshake: stop reading, stop the clock, keep what came behind it in L{early}.
+        """
+        assert self._parser is not None
+        self._deadlines.discard(self)
+        self.early = self._parser.rest() + self.early
+        self._parser = None
+        self.transport.pauseProducing()
+
+    def fail(self, error: BytestreamError) -> None:
+        """
+        End the handshake without success: close the connection after what was written.
+        """
+        if self._parser is None:
+            return
+        self._deadlines.discard(self)
+        self._parser = None
+        self.handshakeFailed(error)
+        self.transport.loseConnection()
+
+    def timedOut(self) -> None:
+        """
+        The time for the handshake is over.
+        """
+        self.fail(HandshakeTimeout(f"no complete handshake within {self._deadlines.seconds:g} s"))
+
+    def handOver(self, protocol: IProtocol) -> None:
+        """
+        Let another protocol have the connection, see L{xmppbytes.interfaces.ILeg}.
+        """
+        if hasattr(self.transport, "bufferSize"):
+            self.transport.bufferSize = RELAY_READ_SIZE
+        self._successor = protocol
+        protocol.makeConnection(self.transport)
+
+    def readConnectionLost(self) -> None:
+        """
+        The peer sends nothing any more: see L{IHalfCloseableProtocol}.
+        """
+        successor = IHalfCloseableProtocol(self._successor, None)
+        if successor is not None:
+            successor.readConnectionLost()
+        elif self._successor is not None:
+            # What Twisted does for a protocol that knows no half-close, but without losing what
+            # is still to be written.
+            self.transport.loseConnection()
+        elif self._parser is not None:
+            self.fail(NegotiationError("the peer closed the connection in the middle of the handshake"))
+
+    def writeConnectionLost(self) -> None:
+        """
+        See L{IHalfCloseableProtocol}.
+        """
+        successor = IHalfCloseableProtocol(self._successor, None)
+        if successor is not None:
+            successor.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        The connection is gone.
+        """
+        self._deadlines.discard(self)
+        if self._successor is not None:
+            self._successor.connectionLost(reason)
+        elif self._parser is not None:
+            self._parser = None
+            self.handshakeFailed(
+                NegotiationError(f"the connection was lost in the handshake: {lossText(reason)}")
+            )
+
+
+def handshakeDeadlines(clock: Any, seconds: float) -> Deadlines[HandshakeProtocol]:
+    """
+    Make the queue that limits the time of many handshakes.
+
+    @param clock: an C{IReactorTime}.
+    @param seconds: from connection to completion.
+    """
+    return Deadlines(clock, seconds, HandshakeProtocol.timedOut)
+
+
+def prepareConnection(transport: Any) -> None:
+    """
+    Set what every connection of ours wants: no Nagle delay, keepalive, and small reads for now.
+    """
+    if ITCPTransport.providedBy(transport):
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+    if hasattr(transport, "bufferSize"):
+        transport.bufferSize = HANDSHAKE_READ_SIZE
+
+
+def lossText(reason: Failure) -> str:
+    """
+    Say in a few words how a connection was lost.
+    """
+    if reason.check(ConnectionDone):
+        return "the peer closed it"
+    if reason.check(ConnectionLost):
+        return "it broke"
+    return reason.getErrorMessage()

@@ -1,0 +1,172 @@
+"""
+Noticing that a waiting peer has gone, while its connection is not being read.
+
+Twisted takes a paused descriptor out of its poll, so neither FIN nor RST is seen. A waiting party that
+left would keep its place until its time is over, as it does in other proxies.
+
+A connection that was closed with bytes unread is a sender that was quick: it is kept, its bytes count.
+"""
+
+import select
+import socket
+import struct
+from collections.abc import Callable
+from fcntl import ioctl
+from termios import FIONREAD
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from xmppbytes.interfaces import IHangupWatch
+
+# How often, in seconds, the portable watch looks.
+PEEK_INTERVAL = 1.0
+
+
+def makeHangupWatch(reactor: Any) -> IHangupWatch:
+    """
+    Make the best watch for this platform.
+
+    @param reactor: provides C{IReactorFDSet} and C{IReactorTime}.
+    """
+    return EpollWatch(reactor) if hasattr(select, "epoll") else PeekWatch(reactor)
+
+
+@implementer(IHangupWatch, IReadDescriptor)
+class EpollWatch:
+    """
+    Watches any number of connections with an edge-triggered epoll, which is one reader of the reactor.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[], None]] = {}
+
+    def watch(self, transport: Any, gone: Callable[[], None]) -> None:
+        """
+        See L{IHangupWatch}.
+        """
+        descriptor = transport.fileno()
+        if not self._watched:
+            self._reactor.addReader(self)
+        self._watched[descriptor] = gone
+        self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
+
+    def unwatch(self, transport: Any) -> None:
+        """
+        See L{IHangupWatch}.
+        """
+        descriptor = transport.fileno()
+        if self._watched.pop(descriptor, None) is None:
+            return
+        self._epoll.unregister(descriptor)
+        if not self._watched:
+            self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        """
+        See L{IReadDescriptor}.
+        """
+        return self._epoll.fileno()
+
+    def doRead(self) -> None:
+        """
+        See L{IReadDescriptor}.
+        """
+        for descriptor, events in self._epoll.poll(0, 256):
+            gone = self._watched.get(descriptor)
+            if gone is None:
+                continue
+            if events & (select.EPOLLHUP | select.EPOLLERR) or _unread(descriptor) == 0:
+                self._epoll.unregister(descriptor)
+                del self._watched[descriptor]
+                gone()
+        if not self._watched:
+            self._reactor.removeReader(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{IReadDescriptor}: the reactor is done.
+        """
+        self._epoll.close()
+
+    def logPrefix(self) -> str:
+        """
+        See L{IReadDescriptor}.
+        """
+        return "hangup watch"
+
+
+@implementer(IHangupWatch)
+class PeekWatch:
+    """
+    Looks at all watched connections once a second, for platforms that have no epoll.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._timer: IDelayedCall | None = None
+
+    def watch(self, transport: Any, gone: Callable[[], None]) -> None:
+        """
+        See L{IHangupWatch}.
+        """
+        self._watched[transport.fileno()] = gone
+        if self._timer is None:
+            self._timer = self._clock.callLater(PEEK_INTERVAL, self._look)
+
+    def unwatch(self, transport: Any) -> None:
+        """
+        See L{IHangupWatch}.
+        """
+        self._watched.pop(transport.fileno(), None)
+        if not self._watched and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        for descriptor in [d for d in self._watched if _isGone(d)]:
+            gone = self._watched.pop(descriptor, None)
+            if gone is not None:
+                gone()
+        if self._watched and self._timer is None:
+            self._timer = self._clock.callLater(PEEK_INTERVAL, self._look)
+
+
+@implementer(IHangupWatch)
+class NoHangupWatch:
+    """
+    Watches nothing: for transports that are not sockets.
+    """
+
+    def watch(self, transport: Any, gone: Callable[[], None]) -> None:
+        """
+        See L{IHangupWatch}.
+        """
+
+    def unwatch(self, transport: Any) -> None:
+        """
+        See L{IHangupWatch}.
+        """
+
+
+def _unread(descriptor: int) -> int:
+    count: int = struct.unpack("i", ioctl(descriptor, FIONREAD, b"\0\0\0\0"))[0]
+    return count
+
+
+def _isGone(descriptor: int) -> bool:
+    duplicate = socket.socket(fileno=socket.dup(descriptor))
+    try:
+        return duplicate.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        duplicate.close()

@@ -1,0 +1,30 @@
+"""
+The limits on what strangers and users can make grow, as one value.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    Every limit of a stream host, with its default. docs/operating.md holds the same table in words.
+
+    @ivar handshakeTimeout: seconds from TCP accept to an accepted request.
+    @ivar pendingTimeout: seconds from TCP accept to activation.
+    @ivar idleTimeout: seconds without a byte in either direction of an active bytestream; 0: no limit.
+    @ivar maxPending: connections that are not activated, in all.
+    @ivar maxPendingPerAddress: connections that are not activated, of one IP address.
+    @ivar maxSessions: activated bytestreams, in all.
+    @ivar maxSessionsPerJid: activated bytestreams of one bare JID as the requester.
+    @ivar rateLimit: bytes a second of one bytestream, both directions together; C{None}: no limit.
+    """
+
+    handshakeTimeout: float = 10.0
+    pendingTimeout: float = 300.0
+    idleTimeout: float = 900.0
+    maxPending: int = 5000
+    maxPendingPerAddress: int = 100
+    maxSessions: int = 10000
+    maxSessionsPerJid: int = 100
+    rateLimit: int | None = None

@@ -1,0 +1,276 @@
+"""
+Moving the bytes of an activated bytestream between its two legs: the portable engine.
+
+L{CopyEngine} moves bytes with Twisted's producers and consumers. It takes any pair of transports:
+TLS, UNIX sockets, other platforms. Back-pressure works both ways, each direction is half-closed by
+itself once it was delivered, and a connection that breaks resets the other.
+"""
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from xmppbytes.core.leg import LegKind
+from xmppbytes.core.outcome import Outcome
+from xmppbytes.core.throttle import BURST_SECONDS, TokenBucket
+from xmppbytes.interfaces import ILeg, IRelayedSession, IRelayEngine
+
+
+@implementer(IRelayEngine)
+class CopyEngine:
+    """
+    Relays through Python, by Twisted's transports.
+    """
+
+    name = "copy"
+
+    def __init__(self, clock: IReactorTime) -> None:
+        """
+        @param clock: schedules the pauses of rate limits.
+        """
+        self._clock = clock
+
+    def accepts(self, first: ILeg, second: ILeg) -> bool:
+        """
+        See L{IRelayEngine}.
+        """
+        return bool(first.kind is LegKind.STREAM and second.kind is LegKind.STREAM)
+
+    def link(self, first: ILeg, second: ILeg, rate: int | None, ended: Any) -> "CopiedSession":
+        """
+        See L{IRelayEngine}.
+        """
+        session = CopiedSession(self._clock, rate, ended)
+        session.start(first, second)
+        return session
+
+
+@implementer(IRelayedSession)
+class CopiedSession:
+    """
+    One pair of connections of a L{CopyEngine}.
+    """
+
+    def __init__(self, clock: IReactorTime, rate: int | None, ended: Any) -> None:
+        self._clock = clock
+        self._ended = ended
+        self._bucket: TokenBucket | None = None
+        self._outcome = Outcome.FINISHED
+        self._waiting: Any = None
+        self._alive = 2
+        self._first = _End(self)
+        self._second = _End(self)
+        self._first.peer, self._second.peer = self._second, self._first
+        self.setRate(rate)
+
+    def start(self, first: ILeg, second: ILeg) -> None:
+        """
+        Take the connections over and begin to read them.
+        """
+        early = (first.early, second.early)
+        first.handOver(self._first)
+        second.handOver(self._second)
+        for end, data in zip((self._first, self._second), early, strict=True):
+            if data:
+                end.dataReceived(data)
+        for end in (self._first, self._second):
+            end.resume()
+
+    def counts(self) -> tuple[int, int]:
+        """
+        See L{IRelayedSession}.
+        """
+        return self._first.forwarded, self._second.forwarded
+
+    def setRate(self, rate: int | None) -> None:
+        """
+        See L{IRelayedSession}.
+        """
+        self._bucket = None if rate is None else TokenBucket(rate, self._clock.seconds)
+
+    def abort(self, outcome: Outcome) -> None:
+        """
+        See L{IRelayedSession}.
+        """
+        if self._outcome is Outcome.FINISHED:
+            self._outcome = outcome
+        for end in (self._first, self._second):
+            end.abort()
+
+    def allowance(self, wanted: int) -> int:
+        """
+        Spend up to C{wanted} bytes of the rate limit.
+
+        @return: how many bytes may go now. When fewer than wanted, both ends are woken up later.
+        """
+        if self._bucket is None:
+            return wanted
+        granted = min(wanted, self._bucket.room())
+        self._bucket.spend(granted)
+        if granted < wanted and self._waiting is None:
+            self._waiting = self._clock.callLater(BURST_SECONDS, self._continue)
+        return granted
+
+    def _continue(self) -> None:
+        self._waiting = None
+        self._first.forwardHeld()
+        self._second.forwardHeld()
+
+    def endLost(self, end: "_End", clean: bool) -> None:
+        """
+        One of the two connections is gone.
+
+        @param clean: false when it broke.
+        """
+        self._alive -= 1
+        if not clean:
+            self.abort(Outcome.BROKEN)
+        else:
+            end.peer.finish()
+        if self._alive == 0:
+            if self._waiting is not None:
+                self._waiting.cancel()
+            # Called from the clock: nobody's connectionLost is to be re-entered, nor link() overtaken.
+            self._clock.callLater(0, self._ended, self._outcome)
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class _End(Protocol):
+    """
+    One connection of a pair; also the producer of what is written to the other.
+    """
+
+    peer: "_End"
+    transport: Any
+
+    def __init__(self, session: CopiedSession) -> None:
+        self._session = session
+        self.forwarded = 0
+        self._held = b""
+        self._paused = True
+        self._blocked = False
+        self._readEnded = False
+        self._open = True
+        self._finishing = False
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self.peer, True)
+
+    def resume(self) -> None:
+        """
+        Read, unless the other side is full or the rate limit is used up.
+        """
+        if self._paused and not self._blocked and not self._held and self._open:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    def _pause(self) -> None:
+        if not self._paused and self._open:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._held:
+            self._held += data
+        else:
+            self._forward(data)
+
+    def _forward(self, data: bytes) -> None:
+        granted = self._session.allowance(len(data))
+        self._held = data[granted:]
+        if self._held:
+            self._pause()
+        if granted and self.peer._open:
+            self.forwarded += granted
+            self.peer.transport.write(data[:granted])
+        if self._readEnded and not self._held:
+            self.peer.finishWriting()
+
+    def forwardHeld(self) -> None:
+        """
+        Go on after the rate limit made this direction wait.
+        """
+        if self._held:
+            self._forward(self._held)
+        self.resume()
+
+    def readConnectionLost(self) -> None:
+        """
+        The party has sent everything: see L{IHalfCloseableProtocol}.
+        """
+        self._readEnded = True
+        if not self._held:
+            self.peer.finishWriting()
+
+    def writeConnectionLost(self) -> None:
+        """
+        See L{IHalfCloseableProtocol}. Whatever made writing end shows in connectionLost.
+        """
+
+    def finishWriting(self) -> None:
+        """
+        Half-close once everything was written; close when the other direction has ended as well.
+        """
+        if not self._open or self._finishing:
+            return
+        self._finishing = True
+        self.transport.unregisterProducer()
+        transport = self.transport
+        if IHalfCloseableDescriptor.providedBy(transport):
+            self.transport.loseWriteConnection()
+        else:
+            # TLS in Twisted knows no half-close: the end of one direction is the end of both.
+            self.transport.loseConnection()
+        if self._readEnded and self.peer._readEnded:
+            self.finish()
+            self.peer.finish()
+
+    def finish(self) -> None:
+        """
+        Close after everything was written.
+        """
+        if not self._open:
+            return
+        if not self._finishing:
+            self._finishing = True
+            self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Reset the connection.
+        """
+        if self._open:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._open = False
+        self._session.endLost(self, reason.check(ConnectionDone) is not None)
+
+    def pauseProducing(self) -> None:
+        """
+        The other side's buffer is full: see L{IPushProducer}.
+        """
+        self._blocked = True
+        self._pause()
+
+    def resumeProducing(self) -> None:
+        """
+        The other side has room again: see L{IPushProducer}.
+        """
+        self._blocked = False
+        self.resume()
+
+    def stopProducing(self) -> None:
+        """
+        The other side is gone: see L{IPushProducer}. Its connectionLost does what is to be done.
+        """

@@ -1,0 +1,471 @@
+"""
+Moving bytes between sockets inside the kernel, by splice(2) and an edge-triggered epoll(7).
+
+The bytes of a session never enter Python: they go from one socket into a pipe and from the pipe into
+the other socket. Nothing here knows Twisted: L{xmppbytes.core.engines} lets a reactor drive a
+L{Splicer}, L{xmppbytes.core.worker} a process of its own.
+
+The rules of the loop, each of which prevents a stall, a spin or a loss:
+
+    - One splice in and one splice out for each wake-up, then the edge is armed again by
+      C{epoll.modify}, which puts the session at the end of the kernel's list: sessions take turns, and
+      more arrives meanwhile, so that each turn moves much.
+    - A pipe is filled only when it is empty: then C{EAGAIN} means that the socket is, and not the pipe.
+    - Whoever took less than there was room for has emptied the socket and needs no new arming, unless
+      an end of stream was announced: it would not be announced again.
+    - A socket that takes no more is watched for room (C{EPOLLOUT}) until it does; its sender is not
+      looked at before.
+    - Connections are made to reset when closed, and only a stream that has ended well is closed
+      otherwise: nobody takes a truncated stream for a whole one, even if this process is killed.
+"""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, MutableSequence
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from typing import Protocol
+
+from zope.interface import implementer
+
+from xmppbytes.core.outcome import Outcome
+from xmppbytes.core.pipes import PAGE, Pipe, PipePool
+from xmppbytes.core.throttle import TokenBucket
+from xmppbytes.interfaces import IRelayedSession
+
+# How many events one turn handles before the reactor may look after others.
+EVENTS_PER_TURN = 64
+
+_INPUT = EPOLLIN | EPOLLRDHUP | EPOLLHUP
+_HANGUP = EPOLLRDHUP | EPOLLHUP
+_ARMED = EPOLLIN | EPOLLRDHUP | EPOLLET
+_ARMED_FOR_ROOM = _ARMED | EPOLLOUT
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
+
+
+class SpliceUnsupported(Exception):
+    """
+    The kernel does not splice these sockets.
+    """
+
+
+class Owner(Protocol):
+    """
+    Whoever drives a L{Splicer}.
+    """
+
+    def settleSoon(self) -> None:
+        """
+        L{Splicer.settle} is to be called soon.
+        """
+
+    def wakeLater(self) -> None:
+        """
+        L{Splicer.wake} is to be called once, in L{xmppbytes.core.throttle.BURST_SECONDS}.
+        """
+
+
+class End:
+    """
+    One connection of a pair, and the direction of the bytes that come from it.
+
+    @ivar held: how many bytes of it are in the pipe.
+    @ivar ended: whether its end of stream was read.
+    @ivar blocked: whether it takes no more bytes at present.
+    """
+
+    __slots__ = ("blocked", "descriptor", "ended", "held", "index", "pair", "peer", "pipe")
+
+    peer: "End"
+
+    def __init__(self, pair: "SplicedPair", index: int) -> None:
+        self.pair = pair
+        self.index = index
+        self.descriptor = -1
+        self.pipe: Pipe | None = None
+        self.held = 0
+        self.ended = False
+        self.blocked = False
+
+
+@implementer(IRelayedSession)
+class SplicedPair:
+    """
+    Two connections between which bytes are moved.
+
+    @ivar tally: the bytes delivered from the first to the second, and back.
+    @ivar outcome: how it ended; C{None} while it has not.
+    """
+
+    __slots__ = ("_splicer", "bucket", "ended", "first", "outcome", "second", "tally")
+
+    def __init__(
+        self,
+        splicer: "Splicer",
+        rate: int | None,
+        ended: Callable[[Outcome], None],
+        tally: MutableSequence[int],
+    ) -> None:
+        self._splicer = splicer
+        self.ended = ended
+        self.tally = tally
+        self.outcome: Outcome | None = None
+        self.bucket: TokenBucket | None = None
+        self.first = End(self, 0)
+        self.second = End(self, 1)
+        self.first.peer, self.second.peer = self.second, self.first
+        self.setRate(rate)
+
+    def counts(self) -> tuple[int, int]:
+        """
+        See L{IRelayedSession}.
+        """
+        return self.tally[0], self.tally[1]
+
+    def setRate(self, rate: int | None) -> None:
+        """
+        See L{IRelayedSession}.
+        """
+        self.bucket = None if rate is None else TokenBucket(rate, self._splicer.now)
+
+    def abort(self, outcome: Outcome) -> None:
+        """
+        See L{IRelayedSession}.
+        """
+        self._splicer.end(self, outcome)
+
+
+class Splicer:
+    """
+    Moves the bytes of any number of pairs.
+    """
+
+    def __init__(self, owner: Owner, now: Callable[[], float], pipes: PipePool | None = None) -> None:
+        """
+        @param owner: drives this object.
+        @param now: tells the time in seconds.
+        @param pipes: lends the pipes.
+        """
+        self.now = now
+        self.pipes = PipePool() if pipes is None else pipes
+        self._owner = owner
+        self._epoll = epoll()
+        self._ends: dict[int, End] = {}
+        self._throttled: dict[End, None] = {}
+        self._over: list[SplicedPair] = []
+
+    def __len__(self) -> int:
+        """
+        How many connections are being relayed.
+        """
+        return len(self._ends)
+
+    def fileno(self) -> int:
+        """
+        The descriptor that is readable when L{turn} has something to do.
+        """
+        return self._epoll.fileno()
+
+    def pair(
+        self, rate: int | None, ended: Callable[[Outcome], None], tally: MutableSequence[int] | None = None
+    ) -> SplicedPair:
+        """
+        Make a pair that has no connections yet.
+
+        @param rate: bytes a second, both directions together; C{None}: no limit.
+        @param ended: called once with an L{Outcome}, from L{settle}.
+        @param tally: where to count what was delivered.
+        """
+        return SplicedPair(self, rate, ended, [0, 0] if tally is None else tally)
+
+    def prime(self, end: End, descriptor: int, early: bytes) -> None:
+        """
+        Put what comes first into the pipe: what was read already, and what waits in the socket.
+        Nothing is delivered yet.
+
+        @param end: whose bytes they are.
+        @param descriptor: a socket.
+        @param early: at most a page.
+        @raise SpliceUnsupported: when the kernel cannot splice this socket; L{takeBack} has the bytes.
+        @raise OSError: when no pipe can be had.
+        """
+        if end.pipe is None:
+            end.pipe = self.pipes.borrow()
+        if early:
+            end.held = os.write(end.pipe.intake, early)
+        try:
+            self._fill(end, descriptor)
+        except OSError as e:
+            if e.errno in _UNSUPPORTED:
+                raise SpliceUnsupported(f"this socket cannot be spliced: {e.strerror}") from e
+            self.end(end.pair, Outcome.BROKEN)
+        if not end.held:
+            self._returnPipe(end)
+
+    def takeBack(self, end: End) -> bytes:
+        """
+        Undo L{prime}.
+
+        @return: the bytes that are to be delivered first.
+        """
+        pipe, held = end.pipe, end.held
+        if pipe is None:
+            return b""
+        taken = b""
+        while len(taken) < held:
+            taken += os.read(pipe.outlet, held - len(taken))
+        end.held = 0
+        self._returnPipe(end)
+        return taken
+
+    def start(self, pair: SplicedPair, first: int, second: int) -> None:
+        """
+        Begin to move bytes.
+
+        @param first: a connected, non-blocking TCP socket, as are all its duplicates; it is closed
+            when the pair has ended.
+        @param second: another.
+        """
+        for end, descriptor in ((pair.first, first), (pair.second, second)):
+            end.descriptor = descriptor
+            self._ends[descriptor] = end
+            setLinger(descriptor, _RESET_ON_CLOSE)
+            self._epoll.register(descriptor, _ARMED)
+        for end in (pair.first, pair.second):
+            if (end.held or end.ended) and pair.outcome is None:
+                self._move(end, True)
+
+    def turn(self, timeout: float = 0) -> None:
+        """
+        Move what can be moved now, a bounded amount.
+
+        @param timeout: how many seconds to wait when there is nothing to do.
+        """
+        ends = self._ends
+        move = self._move
+        for descriptor, events in self._epoll.poll(timeout, EVENTS_PER_TURN):
+            end = ends.get(descriptor)
+            if end is None:
+                continue
+            if events & EPOLLERR:
+                self.end(end.pair, Outcome.BROKEN)
+                continue
+            if events & EPOLLOUT and end.blocked:
+                end.blocked = False
+                move(end.peer, True)
+            if events & _INPUT and not end.held and not end.ended and end.pair.outcome is None:
+                move(end, events & _HANGUP != 0)
+
+    def wake(self) -> None:
+        """
+        Go on with the sessions that had used their rate limit up.
+        """
+        throttled, self._throttled = self._throttled, {}
+        for end in throttled:
+            if end.descriptor >= 0 and not end.held and not end.ended:
+                self._move(end, True)
+
+    def settle(self) -> None:
+        """
+        Tell who wants to know that pairs have ended.
+        """
+        while self._over:
+            pair = self._over.pop()
+            assert pair.outcome is not None
+            pair.ended(pair.outcome)
+
+    def end(self, pair: SplicedPair, outcome: Outcome) -> None:
+        """
+        End a pair now. Its connections are reset unless the outcome is L{Outcome.FINISHED}.
+        """
+        if pair.outcome is not None:
+            return
+        pair.outcome = outcome
+        for end in (pair.first, pair.second):
+            self._throttled.pop(end, None)
+            self._returnPipe(end)
+            if end.descriptor >= 0:
+                del self._ends[end.descriptor]
+                self._epoll.unregister(end.descriptor)
+                closeSocket(end.descriptor, finish=outcome is Outcome.FINISHED)
+                end.descriptor = -1
+        if not self._over:
+            self._owner.settleSoon()
+        self._over.append(pair)
+        if not self._ends:
+            self.pipes.close()
+
+    def close(self) -> None:
+        """
+        End all pairs and release every descriptor.
+        """
+        for end in list(self._ends.values()):
+            self.end(end.pair, Outcome.SHUTDOWN)
+        self.pipes.close()
+        self._epoll.close()
+
+    def _move(self, source: End, again: bool) -> None:
+        """
+        Move once from C{source} to its peer.
+
+        @param again: look at the source again even if it seems to be empty now.
+        """
+        try:
+            if not source.held and not source.ended:
+                if source.pipe is None:
+                    source.pipe = self.pipes.borrow()
+                again = self._fill(source, source.descriptor) or again
+            if source.held and not self._deliver(source):
+                return
+        except OSError as e:
+            self.end(source.pair, Outcome.FAILED if e.errno in _EXHAUSTED else Outcome.BROKEN)
+            return
+        self._returnPipe(source)
+        if source.ended:
+            self._passEnd(source)
+        elif again and source not in self._throttled:
+            self._epoll.modify(source.descriptor, _ARMED_FOR_ROOM if source.blocked else _ARMED)
+
+    def _fill(self, source: End, descriptor: int) -> bool:
+        """
+        Splice from a socket into its pipe, which is empty but for early bytes.
+
+        @return: whether there may be more.
+        """
+        pipe = source.pipe
+        assert pipe is not None
+        wanted = pipe.size
+        bucket = source.pair.bucket
+        if bucket is not None:
+            wanted = min(wanted, bucket.room())
+            if wanted <= 0:
+                self._throttle(source)
+                return False
+        try:
+            count = os.splice(descriptor, pipe.intake, wanted)
+        except BlockingIOError:
+            return False
+        if count == 0:
+            source.ended = True
+            return False
+        source.held += count
+        if bucket is not None:
+            bucket.spend(count)
+        # A page of the pipe holds one byte at least: so few bytes cannot have filled it.
+        return count == wanted or count >= pipe.size // PAGE
+
+    def _deliver(self, source: End) -> bool:
+        """
+        Splice from the pipe into the other socket.
+
+        @return: whether all went.
+        """
+        target = source.peer
+        pipe = source.pipe
+        assert pipe is not None
+        try:
+            count = os.splice(pipe.outlet, target.descriptor, source.held)
+        except BlockingIOError:
+            count = 0
+        source.pair.tally[source.index] += count
+        source.held -= count
+        if not source.held:
+            return True
+        target.blocked = True
+        self._epoll.modify(target.descriptor, _ARMED_FOR_ROOM)
+        return False
+
+    def _throttle(self, source: End) -> None:
+        if not self._throttled:
+            self._owner.wakeLater()
+        self._throttled[source] = None
+
+    def _passEnd(self, source: End) -> None:
+        """
+        The source has sent everything, and everything was delivered.
+        """
+        if source.peer.ended and not source.peer.held:
+            self.end(source.pair, Outcome.FINISHED)
+            return
+        try:
+            shutdownWriting(source.peer.descriptor)
+        except OSError:
+            # It has gone without taking the end of the stream.
+            self.end(source.pair, Outcome.BROKEN)
+
+    def _returnPipe(self, end: End) -> None:
+        pipe = end.pipe
+        if pipe is None:
+            return
+        end.pipe = None
+        if end.held:
+            self.pipes.discard(pipe)
+        else:
+            self.pipes.giveBack(pipe)
+
+
+def _borrowed(descriptor: int) -> socket.socket:
+    """
+    A socket object that does not ask the kernel what it is; to be detached after use.
+    """
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
+
+
+def setLinger(descriptor: int, linger: bytes) -> None:
+    """
+    Decide what closing a connection does.
+    """
+    connection = _borrowed(descriptor)
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    finally:
+        connection.detach()
+
+
+def shutdownWriting(descriptor: int) -> None:
+    """
+    Half-close a connection.
+
+    @raise OSError: when it is not connected any more.
+    """
+    connection = _borrowed(descriptor)
+    try:
+        connection.shutdown(socket.SHUT_WR)
+    finally:
+        connection.detach()
+
+
+def closeSocket(descriptor: int, finish: bool) -> None:
+    """
+    Close a connection.
+
+    @param finish: in good order; else it is reset.
+    """
+    setLinger(descriptor, _FINISH_ON_CLOSE if finish else _RESET_ON_CLOSE)
+    os.close(descriptor)
+
+
+def spliceWorks() -> bool:
+    """
+    Try whether this platform moves bytes between sockets by splice.
+    """
+    if not hasattr(os, "splice"):
+        return False
+    source, sender = socket.socketpair()
+    target, receiver = socket.socketpair()
+    outlet, intake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        sender.send(b"?")
+        moved = os.splice(source.fileno(), intake, PAGE)
+        return moved == 1 and os.splice(outlet, target.fileno(), 1) == 1 and receiver.recv(1) == b"?"
+    except OSError:
+        return False
+    finally:
+        for connection in (source, sender, target, receiver):
+            connection.close()
+        os.close(outlet)
+        os.close(intake)

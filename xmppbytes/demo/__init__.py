@@ -1,0 +1,3 @@
+"""
+C{xmppbytes demo}: an introduction to what the parts of this package do, that really does it.
+"""

@@ -1,0 +1,238 @@
+"""
+The XEP-0065 proxy as a service: everything put together, started, reloaded, drained and stopped.
+"""
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.internet import backoffPolicy
+from twisted.application.service import MultiService
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.endpoints import clientFromString
+from twisted.logger import Logger
+from wokkel.subprotocols import XMPPHandler
+
+from xmppbytes import __version__
+from xmppbytes.compat import disco, generic, ping
+from xmppbytes.core.access import AccessRules, defaultAllow
+from xmppbytes.core.engines import makeEngines
+from xmppbytes.core.handshake import handshakeDeadlines
+from xmppbytes.core.hangup import makeHangupWatch
+from xmppbytes.core.limits import Limits
+from xmppbytes.core.outcome import Outcome
+from xmppbytes.core.pairing import Rendezvous
+from xmppbytes.core.sessions import Sessions
+from xmppbytes.core.usage import NoUsage, UsageLog
+from xmppbytes.errors import ConfigurationError
+from xmppbytes.listen import AcceptGate, ListenService, makeServerEndpoint, raiseDescriptorLimit
+from xmppbytes.s5b.protocol import StreamHostFactory
+from xmppbytes.s5b.proxy import ProxyHandler
+from xmppbytes.s5b.stanzas import StreamHost
+from xmppbytes.serviceinfo import ServiceInfoHandler
+from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
+
+PROGRAM = "twistd s5bproxy"
+NAME = "xmppbytes proxy"
+
+
+def limitsFrom(values: dict[str, Any]) -> Limits:
+    """
+    Take the limits out of the settings.
+    """
+    pending = values["pending-timeout"]
+    return Limits(
+        handshakeTimeout=min(values["handshake-timeout"], pending),
+        pendingTimeout=pending,
+        idleTimeout=values["idle-timeout"],
+        maxPending=values["max-pending"],
+        maxPendingPerAddress=values["max-pending-per-address"],
+        maxSessions=values["max-sessions"],
+        maxSessionsPerJid=values["max-sessions-per-jid"],
+        rateLimit=values["rate-limit"],
+    )
+
+
+def accessFrom(values: dict[str, Any]) -> AccessRules:
+    """
+    Take the access rules out of the settings.
+
+    @raise ConfigurationError: when a rule cannot be understood.
+    """
+    return AccessRules(values["allow"] or defaultAllow(values["jid"]), values["deny"])
+
+
+class ProxyService(MultiService):
+    """
+    A StreamHost for others: TCP ports, the rendezvous, the relay, and the component connection.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, options: Any) -> None:
+        """
+        @param reactor: the reactor.
+        @param options: parsed L{xmppbytes.proxytap.Options}.
+        """
+        super().__init__()
+        values = options.chosen
+        self._reactor = reactor
+        self._options = options
+        self._drain: float = values["drain"]
+        limits = limitsFrom(values)
+        usage = UsageLog(values["usage-log"], values["usage-log-blur"]) if values["usage-log"] else NoUsage()
+        self.sessions = Sessions(reactor, limits, makeEngines(reactor, values["relay"]), usage)
+        self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
+        self._gate = AcceptGate(reactor, raiseDescriptorLimit())
+        self._listeners = self._makeListeners(values["listen"], limits)
+        self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values))
+        self._stream = self._makeStream(values)
+        self._handlers: dict[int, Any] = {}
+
+    def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
+        deadlines = handshakeDeadlines(self._reactor, limits.handshakeTimeout)
+        factory = StreamHostFactory(self.rendezvous, deadlines, self._gate.accepted)
+        listeners = []
+        for description in descriptions:
+            endpoint = makeServerEndpoint(self._reactor, description)
+            listener = ListenService(endpoint, factory, description, PROGRAM)
+            listener.setServiceParent(self)
+            listeners.append(listener)
+        return listeners
+
+    def _makeStream(self, values: dict[str, Any]) -> StreamService:
+        jid, server = values["jid"], values["server"]
+        try:
+            endpoint = clientFromString(self._reactor, server)
+        except Exception as e:  # Endpoint parsers raise whatever they please.
+            raise ConfigurationError(
+                f"--server: cannot connect to {server!r} ({e}); give a Twisted client endpoint such as "
+                "tcp:127.0.0.1:5347"
+            ) from e
+        factory = ComponentFactory(jid, values["secret"])
+        manager = ComponentManager(factory, self._reactor)
+        for handler in self._makeHandlers():
+            handler.setHandlerParent(manager)
+        backoff = backoffPolicy(initialDelay=1.0, maxDelay=30.0)
+        return StreamService(endpoint, factory, self._reactor, f"Component {jid} at {server}", backoff)
+
+    def _makeHandlers(self) -> list[XMPPHandler]:
+        return [
+            self._proxy,
+            disco.DiscoHandler(),
+            ping.PingHandler(),
+            generic.VersionHandler(NAME, __version__),
+            ServiceInfoHandler(NAME, "Relays file transfers (XEP-0065)", "proxy", "bytestreams"),
+            generic.FallbackHandler(),
+        ]
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen, while the process may still use low ports.
+        """
+        super().privilegedStartService()
+        for listener in self._listeners:
+            self._gate.guard(listener.port)
+        self._proxy.streamHosts = self._streamHosts()
+
+    def startService(self) -> None:
+        """
+        Connect to the XMPP server, and hear SIGHUP.
+        """
+        super().startService()
+        if not self._proxy.streamHosts:
+            self.privilegedStartService()
+        self._stream.startService()
+        self._hear(signal.SIGHUP, self.reload)
+        for streamHost in self._proxy.streamHosts:
+            self.log.info("Advertising {host} port {port}", host=streamHost.host, port=streamHost.port)
+
+    def _streamHosts(self) -> tuple[StreamHost, ...]:
+        values = self._options.chosen
+        ownPort = getattr(self._listeners[0].port.getHost(), "port", None)
+        streamHosts = []
+        for host, port in values["advertise"] or ((values["jid"], None),):
+            chosen = port or ownPort
+            if chosen is None:
+                raise SystemExit(f"{PROGRAM}: --advertise needs a port, since the first --listen has none")
+            streamHosts.append(StreamHost(values["jid"], host, chosen))
+        return tuple(streamHosts)
+
+    def reload(self) -> None:
+        """
+        Read the configuration file again, and use its access rules, limits and rate from now on.
+        """
+        try:
+            values = self._options.load()
+            limits, access = limitsFrom(values), accessFrom(values)
+        except ConfigurationError as e:
+            self.log.error("The new configuration is not used: {error}", error=e)
+            return
+        self._proxy.access = access
+        self.sessions.setLimits(limits)
+        self.rendezvous.limits = limits
+        old, self._options.chosen = self._options.chosen, values
+        later = sorted(name for name in values if values[name] != old[name] and name not in RELOADED)
+        self.log.info(
+            "Configuration read again{later}",
+            later=f"; changed, but used only after a restart: {', '.join(later)}" if later else "",
+        )
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """
+        Accept nothing any more, let running bytestreams go on for the drain time, then end them.
+        """
+        self._gate.stop()
+        yield super().stopService()
+        self.rendezvous.closeAll("the service ends")
+        yield self._stream.stopService()
+        if self._drain and len(self.sessions):
+            yield self._drainSessions()
+        self.sessions.abortAll(Outcome.SHUTDOWN)
+        yield self.sessions.whenEmpty()
+        self._restoreSignals()
+
+    def _drainSessions(self) -> Any:
+        self.log.info(
+            "Ending, but {count} bytestreams may go on for {drain:g} s; end at once with a second signal",
+            count=len(self.sessions),
+            drain=self._drain,
+        )
+        endNow = lambda: self.sessions.abortAll(Outcome.SHUTDOWN)  # noqa: E731
+        self._hear(signal.SIGTERM, endNow)
+        self._hear(signal.SIGINT, endNow)
+        timer = self._reactor.callLater(self._drain, endNow)
+        done = self.sessions.whenEmpty()
+        done.addCallback(lambda _: timer.active() and timer.cancel())
+        return done
+
+    def _hear(self, number: signal.Signals, heard: Any) -> None:
+        def handler(*_: Any) -> None:
+            self._reactor.callFromThread(heard)
+
+        try:
+            previous = signal.signal(number, handler)
+        except ValueError:
+            # Not in the main thread: an application that embeds us has its own way to reload.
+            return
+        self._handlers.setdefault(number, previous)
+
+    def _restoreSignals(self) -> None:
+        for number, previous in self._handlers.items():
+            signal.signal(number, previous if previous is not None else signal.SIG_DFL)
+        self._handlers.clear()
+
+
+# What SIGHUP changes.
+RELOADED = frozenset(
+    (
+        "allow",
+        "deny",
+        "max-pending",
+        "max-pending-per-address",
+        "max-sessions",
+        "max-sessions-per-jid",
+        "rate-limit",
+    )
+)

@@ -1,0 +1,204 @@
+"""
+C{twistd s5bproxy}: its options, and how the service is made of them.
+"""
+
+import os
+import stat
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+
+from xmppbytes.core.limits import Limits
+from xmppbytes.errors import ConfigurationError
+from xmppbytes.listen import parseAdvertised
+from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
+from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size
+
+SECRET_VARIABLE = "XMPPBYTES_SECRET"
+_DEFAULTS = Limits()
+_log = Logger()
+
+
+def domain(text: str) -> str:
+    """
+    Prepare a domain.
+
+    @raise ValueError: when it is none.
+    """
+    try:
+        jid = JID(text)
+    except (InvalidFormat, UnicodeError) as e:
+        raise ValueError(str(e)) from e
+    if jid.user or jid.resource:
+        raise ValueError("give the domain of the component, such as proxy.example.org")
+    return jid.host
+
+
+SETTINGS = (
+    Setting(name="jid", parse=domain, help="the component's domain, such as proxy.example.org (required)"),
+    Setting(name="secret-file", help="a file that holds the secret shared with the XMPP server"),
+    Setting(
+        name="secret",
+        environment=SECRET_VARIABLE,
+        help=f"the secret itself; other users can see it, so prefer --secret-file or {SECRET_VARIABLE}",
+    ),
+    Setting(
+        name="server",
+        default="tcp:127.0.0.1:5347",
+        help="where the XMPP server accepts components, a Twisted client endpoint [tcp:127.0.0.1:5347]",
+    ),
+    Setting(
+        name="listen",
+        default=("tcp:7777",),
+        repeatable=True,
+        help="where to accept bytestreams, a Twisted server endpoint; may be repeated [tcp:7777, v4 and v6]",
+    ),
+    Setting(
+        name="advertise",
+        parse=parseAdvertised,
+        default=(),
+        repeatable=True,
+        help="HOST[:PORT] that is told to clients; may be repeated "
+        "[the domain of --jid, port of the first --listen]",
+    ),
+    Setting(
+        name="allow",
+        default=(),
+        repeatable=True,
+        help="who may use the proxy: JID, domain, *.domain or *; may be repeated "
+        "[the parent domain of --jid and its subdomains]",
+    ),
+    Setting(name="deny", default=(), repeatable=True, help="who may not, even if allowed; may be repeated"),
+    Setting(
+        name="handshake-timeout",
+        parse=seconds,
+        default=_DEFAULTS.handshakeTimeout,
+        help=f"seconds from a connection to its accepted request [{_DEFAULTS.handshakeTimeout:g}]",
+    ),
+    Setting(
+        name="pending-timeout",
+        parse=seconds,
+        default=_DEFAULTS.pendingTimeout,
+        help=f"seconds from a connection to the activation of its bytestream [{_DEFAULTS.pendingTimeout:g}]",
+    ),
+    Setting(
+        name="idle-timeout",
+        parse=seconds,
+        default=_DEFAULTS.idleTimeout,
+        help=f"seconds without a byte in either direction after which a bytestream ends, 0: never "
+        f"[{_DEFAULTS.idleTimeout:g}]",
+    ),
+    Setting(
+        name="max-pending",
+        parse=count,
+        default=_DEFAULTS.maxPending,
+        help=f"connections that wait for activation, in all [{_DEFAULTS.maxPending}]",
+    ),
+    Setting(
+        name="max-pending-per-address",
+        parse=count,
+        default=_DEFAULTS.maxPendingPerAddress,
+        help=f"the same, of one IP address [{_DEFAULTS.maxPendingPerAddress}]",
+    ),
+    Setting(
+        name="max-sessions",
+        parse=count,
+        default=_DEFAULTS.maxSessions,
+        help=f"active bytestreams, in all [{_DEFAULTS.maxSessions}]",
+    ),
+    Setting(
+        name="max-sessions-per-jid",
+        parse=count,
+        default=_DEFAULTS.maxSessionsPerJid,
+        help=f"the same, of one requester's bare JID [{_DEFAULTS.maxSessionsPerJid}]",
+    ),
+    Setting(
+        name="rate-limit", parse=size, help="bytes a second of each bytestream, with k, M or G [no limit]"
+    ),
+    Setting(
+        name="relay",
+        parse=oneOf("auto", "splice", "copy"),
+        default="auto",
+        help="how bytes are moved: splice (inside the Linux kernel), copy (through Python), "
+        "auto: splice where it can be done [auto]",
+    ),
+    Setting(name="no-udp", flag=True, default=False, help="offer no UDP mode"),
+    Setting(name="usage-log", help="a file that gets a JSON line for each bytestream that has ended"),
+    Setting(
+        name="usage-log-blur", flag=True, default=False, help="leave JIDs and addresses out of the usage log"
+    ),
+    Setting(
+        name="drain",
+        parse=seconds,
+        default=0.0,
+        help="seconds that bytestreams may go on after SIGTERM; a second signal ends them at once [0]",
+    ),
+)
+
+
+class Options(SettingsOptions):
+    """
+    The options of C{twistd s5bproxy}.
+    """
+
+    settings = SETTINGS
+    program = PROGRAM
+    synopsis = "[options]"
+    longdesc = (
+        "A SOCKS5 bytestreams proxy (XEP-0065), attached to an XMPP server as a component (XEP-0114). "
+        "SIGHUP reads --config again (allow, deny, limits, rate). docs/operating.md tells more."
+    )
+
+    def check(self, values: dict[str, Any]) -> dict[str, Any]:
+        """
+        See L{SettingsOptions}.
+        """
+        if values["jid"] is None:
+            raise ConfigurationError("--jid is required: the component's domain, such as proxy.example.org")
+        values["secret"] = _readSecret(values)
+        accessFrom(values)
+        return values
+
+
+def _readSecret(values: dict[str, Any]) -> str:
+    path = values["secret-file"]
+    if path is None:
+        if not values["secret"]:
+            raise ConfigurationError(
+                f"a secret is required: give --secret-file, or the variable {SECRET_VARIABLE}, as in the "
+                "component's section of the XMPP server's configuration"
+            )
+        return str(values["secret"])
+    try:
+        with open(path, encoding="utf-8") as file:
+            secret = file.read().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigurationError(f"cannot read the secret file {path}: {getattr(e, 'strerror', e)}") from e
+    if not secret:
+        raise ConfigurationError(f"the secret file {path} is empty")
+    return secret
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the service for C{twistd}.
+
+    @param options: parsed.
+    """
+    from twisted.internet import reactor
+
+    _warnOfSecrets(options)
+    try:
+        return ProxyService(reactor, options)
+    except ConfigurationError as e:
+        raise SystemExit(f"{PROGRAM}: {e}") from e
+
+
+def _warnOfSecrets(options: Options) -> None:
+    if "secret" in options.given:
+        _log.warn("The secret was given by --secret, where other users can see it; use --secret-file instead")
+    path = options.chosen["secret-file"]
+    if path is not None and os.stat(path).st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        _log.warn("The secret file {path} can be read by others; chmod 600 it", path=path)

@@ -1,0 +1,39 @@
+"""
+DST.ADDR: the name under which the parties of a bytestream meet (XEP-0065 sections 5.3.2, 6.3.2 and 7).
+"""
+
+from hashlib import sha1
+
+from twisted.words.protocols.jabber.jid import JID
+
+# 40 hexadecimal digits.
+LENGTH = 40
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
+
+def destinationAddress(sid: str, requester: str, target: str) -> str:
+    """
+    Hash what names a bytestream.
+
+    @param sid: the stream ID.
+    @param requester: the requester's JID as it is to be hashed: see L{preparedAddress}.
+    @param target: the target's JID.
+    @return: 40 lower-case hexadecimal digits.
+    """
+    return sha1((sid + requester + target).encode("utf-8"), usedforsecurity=False).hexdigest()
+
+
+def preparedAddress(sid: str, requester: str, target: str) -> str:
+    """
+    L{destinationAddress} of the prepared JIDs, as XEP-0065 6.3.2 rule 4 wants it.
+
+    @raise InvalidFormat: when one of the addresses is none.
+    """
+    return destinationAddress(sid, JID(requester).full(), JID(target).full())
+
+
+def isDestinationAddress(text: bytes) -> bool:
+    """
+    Tell whether this can be the hash of a bytestream.
+    """
+    return len(text) == LENGTH and _HEX.issuperset(text)

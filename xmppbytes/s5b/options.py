@@ -1,0 +1,54 @@
+"""
+What can be chosen about a client's bytestreams, as one value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Ways(Enum):
+    """
+    Which ways a bytestream may take, as Requester and as Target.
+
+    @cvar ANY: direct connections and proxies, in this order.
+    @cvar DIRECT_ONLY: no proxy.
+    @cvar PROXY_ONLY: no direct connection: no port is opened, no own address is named, and no
+        address of the peer is connected to.
+    """
+
+    ANY = "any"
+    DIRECT_ONLY = "direct only"
+    PROXY_ONLY = "proxy only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytestreamOptions:
+    """
+    Every choice that a client has, with its default. docs/library.md holds the same table in words.
+
+    @ivar ways: which ways a bytestream may take.
+    @ivar proxies: JIDs of proxies that are offered, beside those that are found.
+    @ivar discoverProxies: look for proxies on our own server.
+    @ivar addresses: our own IP addresses or names to offer; C{None}: those of this machine.
+    @ivar advertise: what to offer in front of them, C{HOST} or C{HOST:PORT} (C{[IPv6]:PORT}): how
+        others reach us through a NAT.
+    @ivar ports: TCP ports to listen on, the first that is free is used; 0: any.
+    @ivar allowAddresses: addresses or networks (C{10.0.0.0/8}) that may be connected to although the
+        address policy would not.
+    @ivar answerTimeout: seconds that the target has for its answer; it may try many streamhosts
+        one after another.
+    @ivar maxIncoming: bytestreams that others ask us for and that are not connected yet, in all.
+    @ivar maxStreamHosts: how many streamhosts of one offer are tried.
+    """
+
+    ways: Ways = Ways.ANY
+    proxies: Sequence[str] = ()
+    discoverProxies: bool = True
+    addresses: Sequence[str] | None = None
+    advertise: Sequence[str] = ()
+    ports: Sequence[int] = (0,)
+    allowAddresses: Sequence[str] = ()
+    answerTimeout: float = 120.0
+    maxIncoming: int = 100
+    maxStreamHosts: int = 16

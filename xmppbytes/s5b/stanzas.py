@@ -1,0 +1,62 @@
+"""
+The schema of C{http://jabber.org/protocol/bytestreams} (XEP-0065 sections 9 and 14).
+"""
+
+from dataclasses import dataclass
+
+from twisted.words.xish.domish import Element
+
+NS_BYTESTREAMS = "http://jabber.org/protocol/bytestreams"
+NS_BYTESTREAMS_UDP = "http://jabber.org/protocol/bytestreams#udp"
+
+# The port of a streamhost that names none (XEP-0065 9.2, the registered port of SOCKS).
+DEFAULT_PORT = 1080
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHost:
+    """
+    Where a StreamHost can be reached (XEP-0065 9.2).
+
+    @ivar jid: whose it is; not always an address (libpurple over link-local sends the sid).
+    @ivar host: an IP address or a domain name. IPv6 without brackets.
+    @ivar port: a TCP port.
+    """
+
+    jid: str
+    host: str
+    port: int
+
+    @classmethod
+    def fromElement(cls, element: Element) -> "StreamHost | None":
+        """
+        Read a C{<streamhost/>}.
+
+        @return: C{None} when it names no host (such as the old C{zeroconf} form) or no possible port.
+        """
+        host = element.getAttribute("host", "").strip()
+        jid = element.getAttribute("jid", "")
+        port = element.getAttribute("port", str(DEFAULT_PORT)).strip()
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
+            return None
+        return cls(jid, host, int(port[:6]))
+
+    def toElement(self) -> Element:
+        """
+        Write a C{<streamhost/>}; always with its port, without which several clients skip it.
+        """
+        element = Element((NS_BYTESTREAMS, "streamhost"))
+        element["jid"] = self.jid
+        element["host"] = self.host
+        element["port"] = str(self.port)
+        return element
+
+
+def queryElement(sid: str | None = None) -> Element:
+    """
+    Make an empty C{<query/>} (XEP-0065 9.1).
+    """
+    query = Element((NS_BYTESTREAMS, "query"))
+    if sid is not None:
+        query["sid"] = sid
+    return query

@@ -1,0 +1,245 @@
+"""
+The connection to an XMPP server: a stream manager that never answers late, and a component that
+connects for ever (XEP-0114).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber import xmlstream
+from twisted.words.protocols.jabber.component import ConnectComponentAuthenticator
+from twisted.words.protocols.jabber.error import StreamError
+from twisted.words.xish.domish import Element
+from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
+from wokkel.subprotocols import StreamManager as WokkelStreamManager
+from zope.interface import implementer
+
+# Seconds until a request without an answer fails, and until a stream that gets nowhere is given up.
+REQUEST_TIMEOUT = 30.0
+STREAM_TIMEOUT = 30.0
+# Seconds between attempts after the server has refused us: trying faster would not help.
+REFUSED_DELAY = 60.0
+
+
+class StreamManager(WokkelStreamManager):  # type: ignore[misc]
+    """
+    wokkel's stream manager, without its queue: what cannot be sent now is dropped, and requests fail.
+
+    wokkel keeps what is sent while there is no stream and sends it on the next one; a reply would then
+    come minutes late, to somebody who has given up.
+    """
+
+    timeout = REQUEST_TIMEOUT
+
+    @property
+    def connected(self) -> bool:
+        """
+        Whether there is an initialised stream.
+        """
+        return bool(self._initialized)
+
+    def send(self, obj: Any) -> None:
+        """
+        Send over the stream, if there is one.
+        """
+        if self.connected:
+            self.xmlstream.send(obj)
+
+    def request(self, request: Any) -> "Deferred[Element]":
+        """
+        Send a request and wait for its answer.
+
+        @return: fires with the answer; fails with L{StanzaError}, L{xmlstream.TimeoutError}, or
+            L{ConnectionLost} when there is no stream.
+        """
+        if not self.connected:
+            return fail(ConnectionLost("there is no connection to the XMPP server at present"))
+        answer: Deferred[Element] = super().request(request)
+
+        def forget(result: Any) -> Any:
+            # wokkel would keep what is cancelled until the stream ends.
+            self._iqDeferreds.pop(request.stanzaID, None)
+            return result
+
+        return answer.addBoth(forget)
+
+
+class ComponentManager(StreamManager):
+    """
+    The stream manager of an external component: what it sends comes from its own address.
+    """
+
+    def _authd(self, xs: Any) -> None:
+        send, address = xs.send, xs.thisEntity.full()
+
+        def sendFrom(stanza: Any) -> None:
+            if isinstance(stanza, Element) and not stanza.getAttribute("from"):
+                stanza["from"] = address
+            send(stanza)
+
+        xs.send = sendFrom
+        super()._authd(xs)
+
+
+class ComponentFactory(XmlStreamFactoryMixin, Factory):  # type: ignore[misc]
+    """
+    Makes the XML streams of an external component.
+    """
+
+    noisy = False
+
+    def __init__(self, jid: str, secret: str) -> None:
+        """
+        @param jid: the component's domain.
+        @param secret: shared with the server.
+        """
+        super().__init__()
+        self._jid = jid
+        self._secret = secret
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """
+        See L{Factory}.
+        """
+        stream = xmlstream.XmlStream(ConnectComponentAuthenticator(self._jid, self._secret))
+        stream.factory = self
+        self.installBootstraps(stream)
+        return stream
+
+
+class StreamService(ClientService):
+    """
+    Keeps an XML stream connected, with back-off, for ever. One log line for each change.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        factory: Any,
+        clock: IReactorTime,
+        description: str,
+        backoff: Callable[[int], float] | None = None,
+        refusedDelay: float = REFUSED_DELAY,
+    ) -> None:
+        """
+        @param endpoint: where the server is.
+        @param factory: makes the streams, such as a L{ComponentFactory}.
+        @param clock: an C{IReactorTime}.
+        @param description: who connects where, for the log.
+        @param backoff: number of failed attempts -> seconds until the next.
+        @param refusedDelay: seconds until the next attempt when the server has said no.
+        """
+        self._clockForStream = clock
+        self._description = description
+        self._backoff = backoff or backoffPolicy(initialDelay=1.0, maxDelay=60.0)
+        self._refusedDelay = refusedDelay
+        self._refused = False
+        self._failures = 0
+        self._lastTrouble = ""
+        super().__init__(
+            _ReportingEndpoint(endpoint, self._trouble),
+            factory,
+            retryPolicy=self._delay,
+            clock=clock,
+            prepareConnection=self._connected,
+        )
+
+    def _delay(self, _: int) -> float:
+        """
+        Say how long to wait before the next attempt. L{ClientService} counts a stream that was refused
+        as a success, since its connection was made; so the attempts are counted here.
+        """
+        self._failures += 1
+        refused, self._refused = self._refused, False
+        return self._refusedDelay if refused else self._backoff(self._failures)
+
+    def _trouble(self, text: str) -> None:
+        if text != self._lastTrouble:
+            self.log.warn(
+                "{description}: {trouble}; will try again", description=self._description, trouble=text
+            )
+        self._lastTrouble = text
+
+    def _connected(self, protocol: Any) -> None:
+        """
+        Follow a new stream until it ends.
+
+        L{ClientService} is not made to wait until the stream can be used: it could not bear the loss of
+        the connection meanwhile.
+        """
+        if ITCPTransport.providedBy(protocol.transport):
+            protocol.transport.setTcpNoDelay(True)
+            protocol.transport.setTcpKeepAlive(True)
+        timeout = self._clockForStream.callLater(STREAM_TIMEOUT, protocol.transport.abortConnection)
+        told = False
+
+        def succeeded(_: Any) -> None:
+            self._refused, self._failures, self._lastTrouble = False, 0, ""
+            timeout.cancel()
+            self.log.info("{description}: connected", description=self._description)
+
+        def refused(error: Any) -> None:
+            nonlocal told
+            condition = getattr(getattr(error, "value", error), "condition", None)
+            self._refused = condition in ("not-authorized", "conflict", "host-unknown")
+            told = True
+            self._trouble(_explain(error, condition))
+
+        def ended(_: Any) -> None:
+            if timeout.active():
+                timeout.cancel()
+            if self.running and not told:
+                self._trouble("the stream has ended")
+
+        protocol.addOnetimeObserver(xmlstream.STREAM_AUTHD_EVENT, succeeded)
+        protocol.addObserver(xmlstream.STREAM_ERROR_EVENT, refused)
+        protocol.addOnetimeObserver(xmlstream.INIT_FAILED_EVENT, refused)
+        protocol.addOnetimeObserver(xmlstream.STREAM_END_EVENT, ended)
+
+
+@implementer(IStreamClientEndpoint)
+class _ReportingEndpoint:
+    """
+    Tells of failed connection attempts, which L{ClientService} keeps to itself.
+    """
+
+    def __init__(self, endpoint: IStreamClientEndpoint, trouble: Callable[[str], None]) -> None:
+        self._endpoint = endpoint
+        self._report = trouble
+
+    def connect(self, protocolFactory: Any) -> "Deferred[Any]":
+        """
+        See L{IStreamClientEndpoint}.
+        """
+
+        def failed(failure: Failure) -> Failure:
+            self._report(f"cannot connect ({failure.getErrorMessage()})")
+            return failure
+
+        return self._endpoint.connect(protocolFactory).addErrback(failed)
+
+
+def _explain(error: Any, condition: str | None) -> str:
+    if condition == "not-authorized":
+        return "the server refuses the secret (not-authorized); compare it with the server's configuration"
+    if condition == "host-unknown":
+        return (
+            "the server knows no component of this name (host-unknown); add it to the server's configuration"
+        )
+    if condition == "conflict":
+        return (
+            "the server has a connection of this component already (conflict); is another instance running?"
+        )
+    value = getattr(error, "value", error)
+    if isinstance(value, StreamError):
+        return f"the server ends the stream with {condition} ({value.text or 'no text'})"
+    return f"the stream could not be set up ({value})"
