@@ -2,7 +2,8 @@
 The C{xmppbytes} command: a table of subcommands, each in a module of its own.
 
 Such a module has C{addArguments(parser)} and C{run(arguments) -> int}, which returns the exit code.
-It is imported only when its command is used or asked for help.
+It is imported only when its command is used or asked for help. Exit codes: 0 all went well, 1 refused or
+failed, 2 used wrongly.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from xmppbytes import __version__
 # command -> module, what it does
 COMMANDS = {
     "demo": ("xmppbytes.demo.command", "show what the proxy does, with a real file, on this machine alone"),
+    "send": ("xmppbytes.sendcommand", "send files to somebody"),
+    "receive": ("xmppbytes.receivecommand", "receive files into a folder"),
 }
 
 

@@ -252,6 +252,13 @@ class IBytestreamSurroundings(Interface):
         Tell whether a streamhost is the requester itself; a proxy otherwise.
         """
 
+    def proxyServer() -> Any:
+        """
+        Whose services are searched for proxies.
+
+        @return: the address of a server, or C{None} when there is none.
+        """
+
     def offeredAddresses(peer: str) -> Any:
         """
         Our network addresses that are worth to be offered to this peer.

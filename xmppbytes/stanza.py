@@ -58,7 +58,12 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         answer.addCallback(lambda response: self._reply(stream, response))
 
     def ask(
-        self, recipient: str | JID, kind: str, payload: Element, timeout: float | None = None
+        self,
+        recipient: str | JID,
+        kind: str,
+        payload: Element,
+        timeout: float | None = None,
+        sender: str | None = None,
     ) -> "Deferred[Element]":
         """
         Send a request of our own.
@@ -67,11 +72,12 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         @param kind: C{"get"} or C{"set"}.
         @param payload: the request's child element.
         @param timeout: seconds; C{None}: as long as the stream manager waits.
+        @param sender: our own address, where the stream may have several.
         @return: fires with the answering stanza; fails with L{StanzaError}, with
             L{TimeoutError<twisted.words.protocols.jabber.xmlstream.TimeoutError>}, or with the
             reason why there is no stream. May be cancelled.
         """
-        request = Request(recipient, kind, payload)
+        request = Request(recipient, kind, payload, sender)
         if timeout is not None:
             request.timeout = timeout
         return self.request(request)  # type: ignore[no-any-return]
@@ -102,12 +108,14 @@ class Request:
     stanzaKind = "iq"
     timeout: float
 
-    def __init__(self, recipient: str | JID, kind: str, payload: Element) -> None:
+    def __init__(self, recipient: str | JID, kind: str, payload: Element, sender: str | None = None) -> None:
         """
         @param recipient: a JID, or whatever names an entity on this stream.
         @param kind: C{"get"} or C{"set"}.
         @param payload: the child element.
+        @param sender: our own address; C{None}: that of the stream.
         """
+        self._sender = sender
         self.stanzaType = kind
         self.stanzaID = secrets.token_hex(8)
         self._recipient = recipient.full() if isinstance(recipient, JID) else recipient
@@ -121,6 +129,8 @@ class Request:
         iq["type"] = self.stanzaType
         iq["id"] = self.stanzaID
         iq["to"] = self._recipient
+        if self._sender is not None:
+            iq["from"] = self._sender
         iq.addChild(self._payload)
         return iq
 

@@ -2,20 +2,35 @@
 The S5B client on XMPP, Requester and Target (XEP-0065 sections 3, 5, 6 and 7).
 """
 
-from typing import Any
+import secrets
+from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import JID
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
 from xmppbytes.compat import disco, iwokkel
+from xmppbytes.core.bytestream import BytestreamOffer
+from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamAcceptor, IBytestreamSurroundings
+from xmppbytes.s5b.discovery import ProxyFinder
 from xmppbytes.s5b.options import BytestreamOptions
+from xmppbytes.s5b.request import BytestreamRequest
+from xmppbytes.s5b.requester import RequesterSession
+from xmppbytes.s5b.session import Means
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
+from xmppbytes.s5b.streamhost import LocalStreamHost
+from xmppbytes.s5b.surroundings import ServerSurroundings
+from xmppbytes.s5b.target import TargetSession
 from xmppbytes.stanza import RequestHandler
+
+# Who the other party is, and the sid.
+_Key: TypeAlias = tuple[str, str]
 
 
 @implementer(iwokkel.IDisco)
@@ -40,7 +55,57 @@ class BytestreamsClientHandler(RequestHandler):
         @param options: see L{BytestreamOptions}.
         @param surroundings: what kind of XMPP stream this is; C{None}: one to a server.
         """
-        raise NotImplementedError
+        super().__init__()
+        self.acceptor = acceptor
+        self.options = options or BytestreamOptions()
+        self._reactor = reactor
+        self._surroundings = surroundings or ServerSurroundings(self.options)
+        self._finder = ProxyFinder(self.ask, reactor)
+        streamHost = LocalStreamHost(reactor, self.options.ports)
+        self._means = Means(reactor, self._surroundings, streamHost, self._finder, self.ask)
+        self._expected: dict[_Key, IBytestreamAcceptor] = {}
+        self._outgoing: dict[_Key, Deferred[IProtocol]] = {}
+        self._incoming: dict[_Key, Deferred[Element]] = {}
+        self._unexpected: set[_Key] = set()
+
+    def connectionInitialized(self) -> None:
+        """
+        See L{RequestHandler}.
+        """
+        super().connectionInitialized()
+        self._surroundings.attached(self.xmlstream)
+        self._finder.forget()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The XML stream has ended. Bytestreams that are connected do not depend on it; those that others
+        have asked for cannot be answered any more.
+        """
+        super().connectionLost(reason)
+        self._surroundings.attached(None)
+        for negotiation in list(self._incoming.values()):
+            negotiation.cancel()
+
+    def close(self) -> None:
+        """
+        Give up everything that is being negotiated. What is connected is not touched.
+        """
+        negotiations: list[Deferred[Any]] = [*self._incoming.values(), *self._outgoing.values()]
+        for negotiation in negotiations:
+            negotiation.cancel()
+
+    def ask(
+        self,
+        recipient: str | JID,
+        kind: str,
+        payload: Element,
+        timeout: float | None = None,
+        sender: str | None = None,
+    ) -> "Deferred[Element]":
+        """
+        See L{RequestHandler}. Requests come from the address that goes into the hash.
+        """
+        return super().ask(recipient, kind, payload, timeout, sender or self._surroundings.ownName())
 
     def requestBytestream(
         self,
@@ -66,7 +131,23 @@ class BytestreamsClientHandler(RequestHandler):
             as in-band bytestreams, may do), or another L{NegotiationError
             <xmppbytes.errors.NegotiationError>}.
         """
-        raise NotImplementedError
+        try:
+            key = self._keyOf(target, sid or secrets.token_hex(8))
+            if key in self._outgoing:
+                raise ValueError(f"a bytestream of sid {key[1]} to {key[0]} is being opened already")
+            session = RequesterSession(self._means, *key, options or self.options)
+        except (InvalidFormat, UnicodeError) as e:
+            return fail(ValueError(f"{target!r} is not a valid address: {e}"))
+        except (NegotiationError, ValueError):
+            return fail()
+        connected = Deferred.fromCoroutine(session.run(protocolFactory))
+        self._outgoing[key] = connected
+
+        def ended(result: Any) -> Any:
+            del self._outgoing[key]
+            return result
+
+        return connected.addBoth(ended)
 
     def expectBytestream(self, requester: str | JID, sid: str, acceptor: IBytestreamAcceptor) -> None:
         """
@@ -74,21 +155,109 @@ class BytestreamsClientHandler(RequestHandler):
         upon before (by stream initiation, say). It stays until L{forgetBytestream}.
 
         @raise ValueError: when the bytestream is expected already.
+        @raise InvalidFormat: when the requester's address is none.
         """
-        raise NotImplementedError
+        key = self._keyOf(requester, sid)
+        if key in self._expected:
+            raise ValueError(f"a bytestream of sid {sid} from {key[0]} is expected already")
+        self._expected[key] = acceptor
 
     def forgetBytestream(self, requester: str | JID, sid: str) -> None:
         """
         Expect a bytestream no longer. One that is being connected is given up and refused; one that
         is connected is not touched. Does nothing when it is not expected.
         """
-        raise NotImplementedError
+        key = self._keyOf(requester, sid)
+        if self._expected.pop(key, None) is not None and key in self._incoming:
+            self._incoming[key].cancel()
 
     def onBytestreamRequest(self, iq: Element) -> Any:
         """
         Sections 5.3.1 and 6.3.1: somebody asks for a bytestream.
         """
-        raise NotImplementedError
+        request = BytestreamRequest.fromElement(iq.firstChildElement())
+        requester = iq.getAttribute("from", "")
+        target = iq.getAttribute("to") or self._surroundings.ownName()
+        try:
+            key = self._keyOf(requester, request.sid)
+            destinations = self._surroundings.hashesOf(request.sid, requester, target)
+        except (InvalidFormat, UnicodeError) as e:
+            raise StanzaError("jid-malformed", text=f"{requester!r} is not a valid address") from e
+        if request.destination is not None:
+            # In a multi-user chat only the requester knows the names that the proxy will hash.
+            destinations = (request.destination,)
+        acceptor = self._acceptorFor(key, request)
+        offer = BytestreamOffer(key[0], target, request.sid)
+        session = TargetSession(self._means, acceptor, offer, request, destinations, self.options)
+        return self._negotiate(key, session)
+
+    def _negotiate(self, key: _Key, session: TargetSession) -> "Deferred[Element]":
+        async def negotiate() -> Element:
+            try:
+                return await session.run()
+            except CancelledError:
+                raise StanzaError("not-acceptable") from None
+
+        def start() -> None:
+            self._ended(key)
+            session.start()
+
+        def connected(answer: Element) -> Element:
+            # In the next turn: the requester's answer is on its way before the application can write.
+            self._reactor.callLater(0, start)
+            return answer
+
+        def failed(failure: Failure) -> Failure:
+            self._ended(key)
+            return failure
+
+        answer = Deferred.fromCoroutine(negotiate())
+        self._incoming[key] = answer
+        if key not in self._expected:
+            self._unexpected.add(key)
+        return answer.addCallbacks(connected, failed)
+
+    def _ended(self, key: _Key) -> None:
+        del self._incoming[key]
+        self._unexpected.discard(key)
+
+    def _acceptorFor(self, key: _Key, request: BytestreamRequest) -> IBytestreamAcceptor:
+        """
+        Find out who decides about a request.
+
+        @raise StanzaError: when it cannot be granted anyway.
+        """
+        acceptor = self._expected.get(key, self.acceptor)
+        reason = None
+        if acceptor is None:
+            reason = "nobody expects it"
+        elif request.mode != "tcp":
+            reason = "it is to carry datagrams"
+        elif key in self._incoming or key in self._outgoing:
+            # Also Psi's fast mode, in which the target asks back under the sid of our own request.
+            reason = "one of this sid is being negotiated"
+        if acceptor is None or reason is not None:
+            self.log.info(
+                "Refused the bytestream of {key[0]} (sid {key[1]}): {reason}", key=key, reason=reason
+            )
+            raise StanzaError("not-acceptable")
+        if key not in self._expected:
+            self._checkLimits(key[0])
+        return acceptor
+
+    def _checkLimits(self, requester: str) -> None:
+        bare = _bare(requester)
+        ofPeer = sum(1 for peer, _ in self._unexpected if _bare(peer) == bare)
+        if len(self._unexpected) < self.options.maxIncoming and ofPeer < self.options.maxIncomingPerPeer:
+            return
+        self.log.info("Refused a bytestream of {requester}: too many wait already", requester=requester)
+        raise StanzaError(
+            "resource-constraint", type="wait", text="too many bytestreams wait here; try again later"
+        )
+
+    def _keyOf(self, requester: str | JID, sid: str) -> _Key:
+        address = requester.full() if isinstance(requester, JID) else requester
+        return self._surroundings.nameOf(address), sid
 
     def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
         """
@@ -101,3 +270,7 @@ class BytestreamsClientHandler(RequestHandler):
         See L{iwokkel.IDisco}.
         """
         return []
+
+
+def _bare(address: str) -> str:
+    return address.partition("/")[0]

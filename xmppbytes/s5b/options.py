@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from xmppbytes.errors import ConfigurationError
+
 
 class Ways(Enum):
     """
@@ -38,7 +40,10 @@ class BytestreamOptions:
         address policy would not.
     @ivar answerTimeout: seconds that the target has for its answer; it may try many streamhosts
         one after another.
-    @ivar maxIncoming: bytestreams that others ask us for and that are not connected yet, in all.
+    @ivar decisionTimeout: seconds that our acceptor has to decide about a bytestream.
+    @ivar maxIncoming: bytestreams that others ask us for unexpectedly and that are not connected yet,
+        in all.
+    @ivar maxIncomingPerPeer: the same, of one bare JID.
     @ivar maxStreamHosts: how many streamhosts of one offer are tried.
     """
 
@@ -50,5 +55,38 @@ class BytestreamOptions:
     ports: Sequence[int] = (0,)
     allowAddresses: Sequence[str] = ()
     answerTimeout: float = 120.0
+    decisionTimeout: float = 120.0
     maxIncoming: int = 100
+    maxIncomingPerPeer: int = 20
     maxStreamHosts: int = 16
+
+    def __post_init__(self) -> None:
+        """
+        @raise ConfigurationError: when what is to be advertised cannot be.
+        """
+        for text in self.advertise:
+            parseAdvertised(text, 1)
+
+
+def parseAdvertised(text: str, port: int) -> tuple[str, int]:
+    """
+    Read C{HOST} or C{HOST:PORT}; an IPv6 address with a port is in brackets.
+
+    @param text: what to advertise.
+    @param port: what is meant without a port.
+    @raise ConfigurationError: when it is neither.
+    """
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        number = rest.removeprefix(":") if rest else str(port)
+        valid = bool(bracket) and (not rest or rest.startswith(":"))
+    elif text.count(":") == 1:
+        host, _, number = text.partition(":")
+        valid = True
+    else:
+        host, number, valid = text, str(port), True
+    if not valid or not host or not number.isascii() or not number.isdigit() or int(number[:6]) > 65535:
+        raise ConfigurationError(
+            f"{text!r} cannot be advertised: write HOST, HOST:PORT, or [IPv6]:PORT with a port up to 65535"
+        )
+    return host, int(number)

@@ -1,0 +1,301 @@
+"""
+The connection of an account to its XMPP server: STARTTLS, authentication, resource (RFC 6120).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL, crypto
+from service_identity import VerificationError
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber import client, xmlstream
+from twisted.words.protocols.jabber.error import StanzaError, StreamError
+from twisted.words.protocols.jabber.jid import JID
+from twisted.words.protocols.jabber.sasl import SASLAuthError, SASLNoAcceptableMechanism
+from twisted.words.xish.domish import Element
+from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
+from zope.interface import implementer
+
+from xmppbytes.compat import disco, generic, iwokkel, ping
+from xmppbytes.errors import BytestreamError, ConfigurationError
+from xmppbytes.filetransfer.names import printable
+from xmppbytes.scram import AuthenticationInitializer, ServerNotTrusted
+from xmppbytes.srv import CONNECT_TIMEOUT, ClientServerEndpoint, parseServer
+from xmppbytes.stanza import RequestHandler
+from xmppbytes.stream import StreamManager, StreamService
+
+# Seconds that the server has to say goodbye.
+GOODBYE_TIMEOUT = 2.0
+_PEM = "-----BEGIN CERTIFICATE-----"
+
+
+class AccountError(BytestreamError):
+    """
+    There is no connection to the account's server.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSettings:
+    """
+    What is needed to connect.
+
+    @ivar jid: the account, with the wished resource or without.
+    @ivar password: its password.
+    @ivar server: C{HOST:PORT}; C{None}: found by the domain.
+    @ivar tls: whether the connection must be encrypted, and the server certified.
+    @ivar authorities: a PEM file with the certificates that are trusted; C{None}: those of this machine.
+    """
+
+    jid: JID
+    password: str
+    server: str | None = None
+    tls: bool = True
+    authorities: Path | None = None
+
+    @property
+    def domain(self) -> str:
+        """
+        The account's domain, as name servers and certificates know it.
+        """
+        return self.jid.host.encode("idna").decode("ascii")
+
+
+class ClientAuthenticator(xmlstream.ConnectAuthenticator):
+    """
+    Sets a client's stream up.
+
+    @ivar jid: the account; with the bound resource when that has happened.
+    """
+
+    namespace = "jabber:client"
+
+    def __init__(self, settings: AccountSettings, tlsOptions: Any) -> None:
+        """
+        @param tlsOptions: an C{IOpenSSLClientConnectionCreator}.
+        """
+        super().__init__(settings.jid.host)
+        self.jid = settings.jid
+        self.password = settings.password
+        self._tls = settings.tls
+        self._tlsOptions = tlsOptions
+
+    def associateWithStream(self, xs: Any) -> None:
+        """
+        See L{xmlstream.ConnectAuthenticator}.
+        """
+        super().associateWithStream(xs)
+        starttls = xmlstream.TLSInitiatingInitializer(xs, self._tls, self._tlsOptions)
+        starttls.wanted = self._tls
+        xs.initializers = [
+            client.CheckVersionInitializer(xs),
+            starttls,
+            AuthenticationInitializer(xs, required=True),
+            client.BindInitializer(xs, required=True),
+            client.SessionInitializer(xs, required=False),
+        ]
+
+
+class ClientFactory(XmlStreamFactoryMixin, Factory):  # type: ignore[misc]
+    """
+    Makes the XML streams of an account.
+    """
+
+    noisy = False
+
+    def __init__(self, settings: AccountSettings) -> None:
+        """
+        @raise ConfigurationError: when the certificates that are to be trusted cannot be read.
+        """
+        super().__init__()
+        self._settings = settings
+        self._tlsOptions = _tlsOptions(settings) if settings.tls else None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """
+        See L{Factory}.
+        """
+        stream = xmlstream.XmlStream(ClientAuthenticator(self._settings, self._tlsOptions))
+        stream.factory = self
+        self.installBootstraps(stream)
+        return stream
+
+
+class ClientManager(StreamManager):
+    """
+    The stream manager of an account.
+
+    @ivar jid: the full JID that the server gave us; C{None} before the first connection.
+    @ivar trouble: why the last stream failed or ended, if it is known.
+    """
+
+    jid: JID | None = None
+    trouble: Exception | None = None
+
+    def _connected(self, xs: Any) -> None:
+        self.trouble = None
+        xs.addObserver(xmlstream.STREAM_ERROR_EVENT, self._failed)
+        super()._connected(xs)
+
+    def _authd(self, xs: Any) -> None:
+        self.jid = xs.thisEntity = xs.authenticator.jid
+        super()._authd(xs)
+
+    def initializationFailed(self, reason: Failure) -> None:
+        """
+        See L{StreamManager}: such a stream is of no use.
+        """
+        self._failed(reason)
+        if self.xmlstream is not None:
+            self.xmlstream.sendFooter()
+            self.xmlstream.transport.loseConnection()
+
+    def _disconnected(self, reason: Any) -> None:
+        self._failed(reason)
+        super()._disconnected(reason)
+
+    def _failed(self, reason: Any) -> None:
+        if self.trouble is None:
+            self.trouble = getattr(reason, "value", reason)
+
+
+class Account:
+    """
+    An account that is, or is to be, connected; it stays so.
+
+    @ivar manager: carries the handlers.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, settings: AccountSettings, resolver: Any = None) -> None:
+        """
+        @param reactor: connects.
+        @param resolver: answers C{lookupService}; C{None}: the name servers of this machine.
+        @raise ConfigurationError: when the settings make no sense.
+        """
+        self._reactor = reactor
+        self._settings = settings
+        factory = ClientFactory(settings)
+        self.manager = ClientManager(factory, reactor=reactor)
+        endpoint: Any = ClientServerEndpoint(reactor, settings.domain, resolver)
+        if settings.server is not None:
+            endpoint = HostnameEndpoint(reactor, *parseServer(settings.server), timeout=CONNECT_TIMEOUT)
+        self._service = StreamService(endpoint, factory, reactor, f"Account {settings.jid.full()}")
+        for handler in (disco.DiscoHandler(), ping.PingHandler(), generic.FallbackHandler()):
+            handler.setHandlerParent(self.manager)
+        ClientIdentity().setHandlerParent(self.manager)
+
+    async def connect(self) -> JID:
+        """
+        Connect. After this has succeeded, a lost connection is made again, for ever.
+
+        @return: our full JID.
+        @raise AccountError: when it cannot be; nothing goes on then.
+        """
+        self._service.startService()
+        try:
+            await self._service.whenConnected(failAfterFailures=1)
+        except BaseException as e:
+            await self._service.stopService()
+            if not isinstance(e, Exception):
+                raise
+            raise AccountError(explain(self._settings, self.manager.trouble or e)) from e
+        assert self.manager.jid is not None
+        return self.manager.jid
+
+    async def disconnect(self) -> None:
+        """
+        Say goodbye and disconnect.
+        """
+        if self.manager.connected:
+            presence = Element((None, "presence"))
+            presence["type"] = "unavailable"
+            self.manager.send(presence)
+            self.manager.xmlstream.sendFooter()
+            # Closing at once could overtake, and lose, what was sent last.
+            end = self._reactor.seconds() + GOODBYE_TIMEOUT
+            while self.manager.connected and self._reactor.seconds() < end:
+                await deferLater(self._reactor, 0.01)
+        await self._service.stopService()
+
+
+@implementer(iwokkel.IDisco)
+class ClientIdentity(RequestHandler):
+    """
+    Tells what we are (XEP-0030).
+    """
+
+    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
+        """
+        See L{iwokkel.IDisco}.
+        """
+        if nodeIdentifier:
+            return []
+        identity = disco.DiscoIdentity("client", "console", "xmppbytes")
+        return [identity, disco.DiscoFeature(disco.NS_DISCO_INFO), disco.DiscoFeature("urn:xmpp:ping")]
+
+    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
+        """
+        See L{iwokkel.IDisco}.
+        """
+        return []
+
+
+def _tlsOptions(settings: AccountSettings) -> Any:
+    if settings.authorities is None:
+        return optionsForClientTLS(settings.domain, trustRoot=platformTrust())
+    try:
+        blocks = settings.authorities.read_text("ascii").split(_PEM)[1:]
+        found = [Certificate.loadPEM(f"{_PEM}{block}".encode("ascii")) for block in blocks]
+    except (OSError, ValueError, crypto.Error) as e:
+        raise ConfigurationError(f"{settings.authorities} cannot be read as certificates ({e})") from e
+    if not found:
+        raise ConfigurationError(f"{settings.authorities} holds no certificate in PEM form")
+    return optionsForClientTLS(settings.domain, trustRoot=trustRootFromCertificates(found))
+
+
+def explain(settings: AccountSettings, error: BaseException) -> str:
+    """
+    Say in one line why there is no connection, and what to do.
+    """
+    where = settings.server or settings.domain
+    if isinstance(error, SASLAuthError):
+        account = settings.jid.userhost()
+        return f"{where} does not accept the password of {account} ({error.condition}); check both"
+    if isinstance(error, SASLNoAcceptableMechanism):
+        return (
+            f"{where} offers no authentication that we know ({error}); SCRAM or PLAIN must be enabled there"
+        )
+    if isinstance(error, ServerNotTrusted):
+        return f"{where} is not to be trusted: {error}"
+    if isinstance(error, VerificationError):
+        return f"the certificate of {where} is not for {settings.domain}: is this the right server?"
+    if isinstance(error, SSL.Error):
+        return f"the certificate of {where} is not trusted ({_sslText(error)}); give its authority with --ca"
+    if isinstance(error, xmlstream.FeatureNotAdvertized):
+        return f"{where} offers no encryption (STARTTLS); --no-tls goes without, if you trust the network"
+    if isinstance(error, xmlstream.TLSRequired):
+        return f"{where} insists on encryption; leave --no-tls away"
+    if isinstance(error, StreamError | StanzaError):
+        text = printable(str(error.text or "no text"))
+        return f"{where} refuses the connection: {error.condition} ({text})"
+    if isinstance(error, DNSLookupError):
+        return f"there is no address of {where}; check the JID, or give --server HOST:PORT"
+    if isinstance(error, ConnectError):
+        return f"cannot connect to {where} ({error}); is the server running there?"
+    if isinstance(error, BytestreamError):
+        return str(error)
+    return f"the connection to {where} failed ({error or type(error).__name__}); is an XMPP server there?"
+
+
+def _sslText(error: SSL.Error) -> str:
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return ", ".join(reason[-1] for reason in reasons if reason and reason[-1]) or "TLS failed"

@@ -1,0 +1,336 @@
+"""
+In-Band Bytestreams on XMPP (XEP-0047): the last resort, when no connection can be made.
+
+Has the face of the other kinds of bytestream: see
+L{IBytestreamClient<xmppbytes.filetransfer.methods.IBytestreamClient>}.
+"""
+
+import base64
+import binascii
+import re
+import secrets
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.jid import JID
+from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
+from twisted.words.xish.domish import Element
+from zope.interface import implementer
+
+from xmppbytes.compat import disco, iwokkel
+from xmppbytes.core.bytestream import BytestreamAddress, BytestreamOffer
+from xmppbytes.errors import LimitReached, NotReachable, Refused, WireError
+from xmppbytes.filetransfer.inband import CLOSE_PATIENCE, InBandRoute, InBandTransport, OutOfSequence
+from xmppbytes.filetransfer.stanzas import errorText
+from xmppbytes.interfaces import IBytestreamAcceptor
+from xmppbytes.stanza import RequestHandler
+
+NS_IBB = "http://jabber.org/protocol/ibb"
+# What XEP-0047 recommends; servers limit the size of a stanza.
+BLOCK_SIZE = 4096
+MAX_BLOCK_SIZE = 65535
+# Smaller blocks than this are not worth it.
+MIN_BLOCK_SIZE = 256
+# Seconds for the acknowledgement of a block: servers may slow us down.
+BLOCK_TIMEOUT = 120.0
+# In-band bytestreams of one stream manager, both roles.
+MAX_STREAMS = 100
+
+_SPACE = re.compile(r"[ \t\r\n]+")
+
+
+class _Carrier:
+    """
+    Turns the blocks of one bytestream into stanzas.
+    """
+
+    def __init__(self, handler: "InBandHandler", peer: str, sid: str) -> None:
+        self.peer = peer
+        self.sid = sid
+        self._handler = handler
+
+    def sendBlock(self, seq: int, data: bytes) -> "Deferred[Any]":
+        """
+        See L{xmppbytes.filetransfer.inband.IBlockCarrier}. Blocks go in requests, always: those
+        are acknowledged (section 2.2 recommends it).
+        """
+        element = Element((NS_IBB, "data"))
+        element["sid"] = self.sid
+        element["seq"] = str(seq)
+        element.addContent(base64.b64encode(data).decode("ascii"))
+        return self._handler.ask(self.peer, "set", element, timeout=BLOCK_TIMEOUT)
+
+    def sendClose(self) -> "Deferred[Any]":
+        """
+        See L{xmppbytes.filetransfer.inband.IBlockCarrier}.
+        """
+        element = Element((NS_IBB, "close"))
+        element["sid"] = self.sid
+        return self._handler.ask(self.peer, "set", element, timeout=CLOSE_PATIENCE)
+
+    def ended(self) -> None:
+        """
+        See L{xmppbytes.filetransfer.inband.IBlockCarrier}.
+        """
+        self._handler.forgetStream(self.peer, self.sid)
+
+
+@implementer(iwokkel.IDisco)
+class InBandHandler(RequestHandler):
+    """
+    Opens in-band bytestreams to others, and accepts those that are expected.
+    """
+
+    log = Logger()
+    requests = {
+        ("set", NS_IBB, "open"): "onOpen",
+        ("set", NS_IBB, "data"): "onData",
+        ("set", NS_IBB, "close"): "onClose",
+    }
+
+    def __init__(self, clock: IReactorTime, blockSize: int = BLOCK_SIZE) -> None:
+        """
+        @param clock: an C{IReactorTime}.
+        @param blockSize: how large our blocks are, in bytes, unless the other side wants them smaller.
+        """
+        super().__init__()
+        self._clock = clock
+        self._blockSize = blockSize
+        self._streams: dict[tuple[str, str], InBandTransport] = {}
+        self._expected: dict[tuple[str, str], IBytestreamAcceptor] = {}
+
+    def connectionInitialized(self) -> None:
+        """
+        See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}.
+        """
+        super().connectionInitialized()
+        self.xmlstream.addObserver("/message", self.onMessage)
+
+    def connectionLost(self, reason: Any) -> None:
+        """
+        See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}: with the XML stream all are lost.
+        """
+        super().connectionLost(reason)
+        for transport in list(self._streams.values()):
+            transport.connectionLost(reason)
+
+    # The side that opens.
+
+    def requestBytestream(
+        self, target: str | JID, protocolFactory: IProtocolFactory, sid: str | None = None
+    ) -> "Deferred[IProtocol]":
+        """
+        Open a bytestream (section 2.1).
+
+        @param target: the full JID of the other side, or what names it on this stream.
+        @param protocolFactory: makes the protocol.
+        @param sid: the stream ID; C{None}: a new one.
+        @return: fires with the connected protocol; fails with L{Refused} or L{NotReachable}.
+        """
+        peer = target.full() if isinstance(target, JID) else target
+        return Deferred.fromCoroutine(self._open(peer, sid or secrets.token_hex(8), protocolFactory))
+
+    async def _open(self, peer: str, sid: str, factory: IProtocolFactory) -> Any:
+        blockSize = self._blockSize
+        while True:
+            try:
+                await self.ask(peer, "set", _openElement(sid, blockSize))
+                break
+            except StanzaError as e:
+                if e.condition != "resource-constraint" or blockSize // 2 < MIN_BLOCK_SIZE:
+                    raise Refused(f"{peer} refuses an in-band bytestream ({errorText(e)})") from e
+                blockSize //= 2
+            except (RequestTimeout, ConnectionClosed) as e:
+                raise NotReachable(f"{peer} does not answer; is it still online?") from e
+            except CancelledError:
+                # It may have agreed already.
+                _Carrier(self, peer, sid).sendClose().addErrback(lambda _: None)
+                raise
+        return self._start(peer, sid, blockSize, factory, opener=True)
+
+    # The side that is opened to.
+
+    def expectBytestream(self, requester: str | JID, sid: str, acceptor: IBytestreamAcceptor) -> None:
+        """
+        Let this acceptor decide when this requester opens a bytestream of this sid. It stays until
+        L{forgetBytestream}.
+
+        @raise ValueError: when the bytestream is expected already.
+        """
+        key = _key(requester, sid)
+        if key in self._expected:
+            raise ValueError(f"the bytestream {sid} of {requester} is expected already")
+        self._expected[key] = acceptor
+
+    def forgetBytestream(self, requester: str | JID, sid: str) -> None:
+        """
+        Expect a bytestream no longer; one that is open is not touched.
+        """
+        self._expected.pop(_key(requester, sid), None)
+
+    def onOpen(self, iq: Element) -> Any:
+        """
+        Section 2.1: somebody opens a bytestream.
+        """
+        element = iq.firstChildElement()
+        peer, sid = iq.getAttribute("from", ""), element.getAttribute("sid", "")
+        blockSize = _number(element.getAttribute("block-size"), MAX_BLOCK_SIZE)
+        if not sid or not blockSize:
+            raise StanzaError("bad-request", text=f"give a sid, and a block-size of 1 to {MAX_BLOCK_SIZE}")
+        acceptor = self._expected.get((peer, sid))
+        if acceptor is None or (peer, sid) in self._streams:
+            raise StanzaError("not-acceptable", text="no such bytestream was agreed upon")
+        offer = BytestreamOffer(peer, iq.getAttribute("to", ""), sid)
+        decision = maybeDeferred(acceptor.bytestreamRequested, offer)
+        decision.addCallback(lambda factory: self._start(peer, sid, blockSize, factory, opener=False))
+        return decision.addCallbacks(lambda _: None, _refuse)
+
+    def _start(self, peer: str, sid: str, blockSize: int, factory: Any, opener: bool) -> Any:
+        self._checkRoom()
+        address = BytestreamAddress(peer, sid, InBandRoute())  # type: ignore[arg-type]
+        transport = InBandTransport(self._clock, _Carrier(self, peer, sid), address, blockSize, opener)
+        protocol = factory.buildProtocol(address)
+        if protocol is None:
+            raise Refused("the application does not want the connection")
+        self._streams[peer, sid] = transport
+        self.log.info(
+            "In-band bytestream {sid} with {peer}: blocks of {blockSize} bytes",
+            sid=sid,
+            peer=peer,
+            blockSize=blockSize,
+        )
+        transport.start(protocol)
+        # What the protocol writes at once is to follow the result of <open/>, not to overtake it.
+        self._clock.callLater(0, transport.uncork)
+        return protocol
+
+    # The blocks.
+
+    def onData(self, iq: Element) -> "Deferred[None]":
+        """
+        Section 2.2: a block, to be acknowledged.
+        """
+        return self._blockReceived(iq).addErrback(_refuse)
+
+    def onMessage(self, message: Any) -> None:
+        """
+        Section 4: a block in a message. There is no answer; what is wrong with it ends the stream.
+        """
+        element = next((e for e in message.elements() if e.name == "data" and e.uri == NS_IBB), None)
+        if element is None or message.handled or message.getAttribute("type") == "error":
+            return
+        message.handled = True
+        key = message.getAttribute("from", ""), element.getAttribute("sid", "")
+        transport = self._streams.get(key)
+        if transport is None:
+            return
+
+        def failed(failure: Any) -> None:
+            self.log.info("In-band bytestream {sid} ended: {reason}", sid=key[1], reason=failure.value)
+            if key in self._streams:
+                transport.abortConnection()
+            else:
+                _Carrier(self, *key).sendClose().addErrback(lambda _: None)
+
+        maybeDeferred(self._take, transport, element).addErrback(failed)
+
+    def _blockReceived(self, iq: Element) -> "Deferred[None]":
+        element = iq.firstChildElement()
+        transport = self._streams.get((iq.getAttribute("from", ""), element.getAttribute("sid", "")))
+        if transport is None:
+            raise StanzaError("item-not-found", text="there is no such in-band bytestream")
+        return maybeDeferred(self._take, transport, element)
+
+    def _take(self, transport: InBandTransport, element: Element) -> "Deferred[None]":
+        seq = _number(element.getAttribute("seq"), 0xFFFF)
+        if seq is None:
+            error = WireError("a block without a number")
+            transport.connectionLost(Failure(error))
+            raise error
+        try:
+            data = _decode(str(element))
+        except WireError as e:
+            transport.connectionLost(Failure(e))
+            raise
+        return transport.blockReceived(seq, data)
+
+    def onClose(self, iq: Element) -> None:
+        """
+        Section 2.3: the other side closes.
+        """
+        sid = iq.firstChildElement().getAttribute("sid", "")
+        transport = self._streams.get((iq.getAttribute("from", ""), sid))
+        if transport is None:
+            raise StanzaError("item-not-found", text="there is no such in-band bytestream")
+        transport.closeReceived()
+
+    def forgetStream(self, peer: str, sid: str) -> None:
+        """
+        A bytestream is over.
+        """
+        self._streams.pop((peer, sid), None)
+
+    def _checkRoom(self) -> None:
+        if len(self._streams) >= MAX_STREAMS:
+            raise LimitReached(f"{MAX_STREAMS} in-band bytestreams are open, which is the limit; wait")
+
+    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
+        """
+        See L{iwokkel.IDisco}.
+        """
+        return [] if nodeIdentifier else [disco.DiscoFeature(NS_IBB)]
+
+    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
+        """
+        See L{iwokkel.IDisco}.
+        """
+        return []
+
+
+# What went wrong -> stanza error condition and type (sections 2.1 and 2.2).
+CONDITIONS: tuple[tuple[type[Exception], str, str], ...] = (
+    (OutOfSequence, "unexpected-request", "cancel"),
+    (WireError, "bad-request", "cancel"),
+    (LimitReached, "resource-constraint", "wait"),
+    (Refused, "not-acceptable", "cancel"),
+    (ConnectionClosed, "item-not-found", "cancel"),
+)
+
+
+def _refuse(failure: Failure) -> Failure:
+    for kind, condition, errorType in CONDITIONS:
+        if failure.check(kind):
+            raise StanzaError(condition, type=errorType, text=str(failure.value)) from failure.value
+    return failure
+
+
+def _key(requester: str | JID, sid: str) -> tuple[str, str]:
+    return requester.full() if isinstance(requester, JID) else requester, sid
+
+
+def _openElement(sid: str, blockSize: int) -> Element:
+    element = Element((NS_IBB, "open"))
+    element["sid"] = sid
+    element["block-size"] = str(blockSize)
+    element["stanza"] = "iq"
+    return element
+
+
+def _number(text: str | None, maximum: int) -> int | None:
+    text = (text or "").strip()
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > maximum:
+        return None
+    return int(text)
+
+
+def _decode(text: str) -> bytes:
+    # The examples of XEP-0047 break their lines; nothing else outside the alphabet is let through.
+    try:
+        return binascii.a2b_base64(_SPACE.sub("", text), strict_mode=True)
+    except ValueError as e:
+        raise WireError(f"a block that is not Base64 ({e})") from e

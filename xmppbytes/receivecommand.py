@@ -1,0 +1,250 @@
+"""
+C{xmppbytes receive}: receive files into a folder.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.stdio import StandardIO
+from twisted.logger import Logger
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.xish.domish import Element
+from zope.interface import implementer
+
+from xmppbytes import filecommand
+from xmppbytes.core.access import AddressRules
+from xmppbytes.errors import BytestreamError, Refused
+from xmppbytes.filecommand import Display, FileAccount, show, summary
+from xmppbytes.filetransfer.names import printable, safeName
+from xmppbytes.filetransfer.receive import FileReceiving, IFileAcceptor, IncomingFile
+from xmppbytes.filetransfer.report import TransferReport
+from xmppbytes.filetransfer.storage import Inbox
+from xmppbytes.prompt import Prompt
+from xmppbytes.running import runCommand
+from xmppbytes.stanza import RequestHandler
+
+# How many are shown our presence in one connection.
+MAX_SHOWN = 1000
+
+
+def addArguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the arguments of this subcommand.
+    """
+    filecommand.addArguments(parser)
+    add = parser.add_argument
+    folder = {"type": filecommand.folderArgument, "metavar": "D", "required": True}
+    add("--dir", **folder, help="where files go")  # type: ignore[arg-type]
+    add(
+        "--from",
+        dest="senders",
+        type=filecommand.ruleArgument,
+        action="append",
+        default=[],
+        metavar="JID",
+        help="take files only from this JID, bare JID or domain (default: from all)",
+    )
+    add("--max-size", type=int, metavar="BYTES", help="refuse larger files")
+    add("--once", action="store_true", help="end after the first file")
+    add("--yes", action="store_true", help="accept without asking")
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Run this subcommand.
+    """
+    return runCommand(lambda reactor: receive(reactor, options), options.verbose)
+
+
+async def receive(reactor: Any, options: argparse.Namespace) -> int:
+    """
+    Connect, and receive until it is enough.
+
+    @return: the exit code.
+    """
+    files = FileAccount(reactor, options)
+    prompt = None
+    if not options.yes and sys.stdin.isatty():
+        prompt = Prompt()
+        StandardIO(prompt, reactor=reactor)
+    acceptor = Acceptor(options, prompt)
+    receiving = FileReceiving(reactor, files.initiation, acceptor)
+    Announcer(acceptor.permits).setHandlerParent(files.account.manager)
+    jid = await files.account.connect()
+    show(f"{jid.full()} receives files into {options.dir}")
+    try:
+        return await acceptor.enough
+    except CancelledError:
+        if not acceptor.busy:
+            # Ctrl-C is how this command ends.
+            return 0
+        raise
+    finally:
+        receiving.stop("cancelled by the receiver")
+        await files.account.disconnect()
+
+
+class Announcer(RequestHandler):
+    """
+    Makes us visible: to those who see our presence anyway, and to those who show us theirs because
+    they want to send something.
+    """
+
+    def __init__(self, permits: Any) -> None:
+        """
+        @param permits: tells whether a sender's files would be considered, by address.
+        """
+        super().__init__()
+        self._permits = permits
+        self._shown: set[str] = set()
+
+    def connectionInitialized(self) -> None:
+        """
+        See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}.
+        """
+        super().connectionInitialized()
+        self._shown.clear()
+        self.xmlstream.addObserver("/presence", self.onPresence)
+        self.send(_presence())
+
+    def onPresence(self, presence: Any) -> None:
+        """
+        Somebody is there.
+        """
+        sender = presence.getAttribute("from", "")
+        kind = presence.getAttribute("type")
+        if kind == "unavailable":
+            self._shown.discard(sender)
+        elif kind is None and sender not in self._shown and self._permits(sender):
+            if len(self._shown) < MAX_SHOWN:
+                self._shown.add(sender)
+                self.send(_presence(sender))
+
+
+@implementer(IFileAcceptor)
+class Acceptor:
+    """
+    Decides by the options, or asks.
+
+    @ivar enough: fires with the exit code, with C{--once}.
+    @ivar busy: how many files are being received.
+    """
+
+    log = Logger()
+
+    def __init__(self, options: argparse.Namespace, prompt: Prompt | None) -> None:
+        """
+        @param prompt: asks on a terminal; C{None}: there is none.
+        """
+        self.enough: Deferred[int] = Deferred()
+        self.busy = 0
+        self._options = options
+        self._prompt = prompt
+        self._inbox = Inbox(options.dir)
+        self._rules = AddressRules(options.senders or ["*"])
+        self._displays: dict[IncomingFile, Display] = {}
+        self._accepted: set[IncomingFile] = set()
+
+    def permits(self, sender: str) -> bool:
+        """
+        Tell whether files of this sender are considered at all; and, where nobody is asked, only
+        those who were named are told that we are here.
+        """
+        try:
+            return bool(self._options.senders) and self._rules.match(JID(sender))
+        except (InvalidFormat, UnicodeError):
+            return False
+
+    def fileOffered(self, incoming: IncomingFile) -> Any:
+        """
+        See L{IFileAcceptor}.
+        """
+        what = _describe(incoming)
+        refusal = self._refusal(incoming)
+        if refusal:
+            show(f"refused {what}: {refusal}")
+            raise Refused(refusal)
+        if self._options.yes:
+            return self._accept(incoming)
+        assert self._prompt is not None
+        question = self._prompt.ask(f"{what}. Accept? [y/N] ")
+        return question.addCallback(self._answered, incoming)
+
+    def _refusal(self, incoming: IncomingFile) -> str:
+        try:
+            known = self._rules.match(JID(incoming.sender))
+        except (InvalidFormat, UnicodeError):
+            known = False
+        if not known:
+            return "its sender is not among those of --from"
+        if self._options.max_size is not None and incoming.file.size > self._options.max_size:
+            return f"it is larger than {self._options.max_size} bytes"
+        if self._options.once and self._accepted:
+            return "another file is being received, and --once is for one"
+        if not self._options.yes and self._prompt is None:
+            return "there is no terminal to ask on; --yes accepts without asking"
+        return ""
+
+    def _answered(self, yes: bool, incoming: IncomingFile) -> Inbox:
+        if not yes:
+            self._finish(1)
+            raise Refused("declined")
+        return self._accept(incoming)
+
+    def _accept(self, incoming: IncomingFile) -> Inbox:
+        self.busy += 1
+        self._accepted.add(incoming)
+        show(f"receiving {_describe(incoming)}")
+        self._displays[incoming] = Display(safeName(incoming.file.name), incoming.file.size)
+        return self._inbox
+
+    def fileProgressed(self, incoming: IncomingFile, done: int) -> None:
+        """
+        See L{IFileAcceptor}.
+        """
+        self._displays[incoming].update(done)
+
+    def fileReceived(self, incoming: IncomingFile, report: TransferReport) -> None:
+        """
+        See L{IFileAcceptor}.
+        """
+        self._leave(incoming)
+        show(summary(report, "received"))
+        self._finish(0)
+
+    def fileFailed(self, incoming: IncomingFile, error: BytestreamError, kept: bool) -> None:
+        """
+        See L{IFileAcceptor}.
+        """
+        if incoming not in self._accepted:
+            return
+        self._leave(incoming)
+        rest = "; what has arrived is kept, and continued when the file is sent again" if kept else ""
+        show(f"failed: {safeName(incoming.file.name)}: {error}{rest}")
+        self._finish(1)
+
+    def _leave(self, incoming: IncomingFile) -> None:
+        self.busy -= 1
+        self._accepted.discard(incoming)
+        self._displays.pop(incoming).close()
+
+    def _finish(self, code: int) -> None:
+        if self._options.once and not self.enough.called:
+            self.enough.callback(code)
+
+
+def _describe(incoming: IncomingFile) -> str:
+    file = incoming.file
+    about = f" ({printable(file.description, 200)})" if file.description else ""
+    return f"{safeName(file.name)} ({file.size} bytes) from {printable(incoming.sender, 200)}{about}"
+
+
+def _presence(to: str = "") -> Element:
+    presence = Element((None, "presence"))
+    if to:
+        presence["to"] = to
+    # Files, yes; but messages go to a client where somebody reads them.
+    presence.addElement("priority", content="-1")
+    return presence
