@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.protocols.jabber.xmlstream import toResponse
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
+
+# Why a request of ours may go without an answer that is of use.
+REQUEST_FAILURES = (StanzaError, RequestTimeout, ConnectionLost, ConnectionDone)
 
 
 class RequestHandler(XMPPHandler):  # type: ignore[misc]
@@ -165,3 +170,16 @@ def parseJID(text: str, what: str) -> JID:
         return JID(text)
     except (InvalidFormat, UnicodeError) as e:
         raise StanzaError("jid-malformed", text=f"{what} {text!r} is not a valid address: {e}") from e
+
+
+def failureText(error: Exception) -> str:
+    """
+    Say why a request failed.
+
+    @param error: one of L{REQUEST_FAILURES}.
+    """
+    if isinstance(error, StanzaError):
+        return f"{error.condition} ({error.text})" if error.text else str(error.condition)
+    if isinstance(error, RequestTimeout):
+        return "no answer in time"
+    return "the XMPP connection was lost"

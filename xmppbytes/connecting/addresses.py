@@ -10,6 +10,8 @@ from ctypes.util import find_library
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from xmppbytes.errors import ConfigurationError
+
 _IFF_UP = 0x1
 # BSD puts a length byte in front of the family byte; Linux has a family of two bytes.
 _FAMILY_IS_A_BYTE = not sys.platform.startswith("linux")
@@ -111,3 +113,27 @@ def plainAddress(text: str) -> str:
     """
     ip = parseAddress(text)
     return text if ip is None else str(ip)
+
+
+def parseAdvertised(text: str, port: int) -> tuple[str, int]:
+    """
+    Read C{HOST} or C{HOST:PORT}; an IPv6 address with a port is in brackets.
+
+    @param text: what to advertise.
+    @param port: what is meant without a port.
+    @raise ConfigurationError: when it is neither.
+    """
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        number = rest.removeprefix(":") if rest else str(port)
+        valid = bool(bracket) and (not rest or rest.startswith(":"))
+    elif text.count(":") == 1:
+        host, _, number = text.partition(":")
+        valid = True
+    else:
+        host, number, valid = text, str(port), True
+    if not valid or not host or not number.isascii() or not number.isdigit() or int(number[:6]) > 65535:
+        raise ConfigurationError(
+            f"{text!r} cannot be advertised: write HOST, HOST:PORT, or [IPv6]:PORT with a port up to 65535"
+        )
+    return host, int(number)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.error import NoProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.core.bytestream import BytestreamAddress
 from xmppbytes.core.leg import LegKind
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.errors import BytestreamError
@@ -32,6 +34,24 @@ def handOverTo(leg: ILeg, protocol: IProtocol) -> None:
     leg.handOver(protocol)
     if early and not getattr(transport, "disconnecting", False):
         protocol.dataReceived(early)
+
+
+def giveTo(leg: ILeg, protocolFactory: IProtocolFactory, address: BytestreamAddress) -> IProtocol:
+    """
+    Build the application's protocol and let it have a connection.
+
+    @raise NoProtocol: when the factory makes none; the connection is closed.
+    """
+    try:
+        protocol = protocolFactory.buildProtocol(address)
+    except BaseException:
+        leg.transport.abortConnection()
+        raise
+    if protocol is None:
+        leg.transport.abortConnection()
+        raise NoProtocol()
+    handOverTo(leg, protocol)
+    return protocol
 
 
 def bridge(engines: Sequence[IRelayEngine], first: ILeg, second: ILeg) -> "Deferred[Outcome]":

@@ -9,18 +9,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.xish.domish import Element
 
 from xmppbytes.compat import disco
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost, queryElement
-
-# Why a request may go without an answer that is of use.
-REQUEST_FAILURES = (StanzaError, RequestTimeout, ConnectionLost, ConnectionDone)
+from xmppbytes.stanza import REQUEST_FAILURES, failureText
 
 # Services of the server that are looked at, how many at once, and the seconds for each and for all.
 MAX_ITEMS = 50
@@ -189,16 +184,3 @@ def _children(answer: Element, namespace: str, name: str) -> list[Element]:
     if query is None:
         return []
     return [e for e in query.elements() if e.uri == namespace and e.name == name]
-
-
-def failureText(error: Exception) -> str:
-    """
-    Say why a request failed.
-
-    @param error: one of L{REQUEST_FAILURES}.
-    """
-    if isinstance(error, StanzaError):
-        return f"{error.condition} ({error.text})" if error.text else str(error.condition)
-    if isinstance(error, RequestTimeout):
-        return "no answer in time"
-    return "the XMPP connection was lost"

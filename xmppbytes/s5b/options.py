@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from xmppbytes.errors import ConfigurationError
+from xmppbytes.connecting.addresses import parseAdvertised
 
 
 class Ways(Enum):
@@ -66,27 +66,3 @@ class BytestreamOptions:
         """
         for text in self.advertise:
             parseAdvertised(text, 1)
-
-
-def parseAdvertised(text: str, port: int) -> tuple[str, int]:
-    """
-    Read C{HOST} or C{HOST:PORT}; an IPv6 address with a port is in brackets.
-
-    @param text: what to advertise.
-    @param port: what is meant without a port.
-    @raise ConfigurationError: when it is neither.
-    """
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        number = rest.removeprefix(":") if rest else str(port)
-        valid = bool(bracket) and (not rest or rest.startswith(":"))
-    elif text.count(":") == 1:
-        host, _, number = text.partition(":")
-        valid = True
-    else:
-        host, number, valid = text, str(port), True
-    if not valid or not host or not number.isascii() or not number.isdigit() or int(number[:6]) > 65535:
-        raise ConfigurationError(
-            f"{text!r} cannot be advertised: write HOST, HOST:PORT, or [IPv6]:PORT with a port up to 65535"
-        )
-    return host, int(number)

@@ -13,16 +13,18 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import InvalidFormat
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 
+from xmppbytes.connecting.addresses import parseAdvertised
+from xmppbytes.connecting.handing import giveTo
 from xmppbytes.core.bytestream import BytestreamAddress, Route
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
 from xmppbytes.interfaces import ILeg
 from xmppbytes.s5b.candidates import Candidate, CandidateConnection, routeOf
-from xmppbytes.s5b.discovery import REQUEST_FAILURES, failureText
-from xmppbytes.s5b.options import BytestreamOptions, Ways, parseAdvertised
+from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.s5b.request import BytestreamRequest, activationElement, usedStreamHost
-from xmppbytes.s5b.session import Means, giveTo
+from xmppbytes.s5b.session import Means
 from xmppbytes.s5b.stanzas import StreamHost
 from xmppbytes.s5b.streamhost import LocalOffer
+from xmppbytes.stanza import REQUEST_FAILURES, failureText
 
 # Seconds that a proxy has to activate a bytestream.
 ACTIVATION_TIMEOUT = 30.0

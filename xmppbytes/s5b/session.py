@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import NoProtocol
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.words.xish.domish import Element
 
-from xmppbytes.connecting.handing import handOverTo
-from xmppbytes.core.bytestream import BytestreamAddress
-from xmppbytes.interfaces import IBytestreamSurroundings, ILeg
+from xmppbytes.interfaces import IBytestreamSurroundings
 from xmppbytes.s5b.candidates import CandidateConnector
 from xmppbytes.s5b.discovery import ProxyFinder
 from xmppbytes.s5b.streamhost import LocalStreamHost
@@ -43,21 +39,3 @@ class Means:
         Make what connects to candidates that have to do with a peer.
         """
         return CandidateConnector(self.reactor, self.surroundings.policyFor(peer))
-
-
-def giveTo(leg: ILeg, protocolFactory: IProtocolFactory, address: BytestreamAddress) -> IProtocol:
-    """
-    Build the application's protocol and let it have a connection.
-
-    @raise NoProtocol: when the factory makes none; the connection is closed.
-    """
-    try:
-        protocol = protocolFactory.buildProtocol(address)
-    except BaseException:
-        leg.transport.abortConnection()
-        raise
-    if protocol is None:
-        leg.transport.abortConnection()
-        raise NoProtocol()
-    handOverTo(leg, protocol)
-    return protocol

@@ -12,13 +12,14 @@ from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
+from xmppbytes.connecting.handing import giveTo
 from xmppbytes.core.bytestream import BytestreamAddress, BytestreamOffer, Route
 from xmppbytes.errors import BytestreamError, NegotiationError, NotReachable, Refused
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.s5b.candidates import Candidate, CandidateConnection, routeOf
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.s5b.request import BytestreamRequest, usedElement
-from xmppbytes.s5b.session import Means, giveTo
+from xmppbytes.s5b.session import Means
 
 
 class TargetSession:

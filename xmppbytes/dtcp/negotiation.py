@@ -1,0 +1,345 @@
+"""
+One DTCP negotiation with its connections: does what L{xmppbytes.dtcp.session} decides.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from xmppbytes.connecting.connector import Connector
+from xmppbytes.connecting.handing import handOverTo
+from xmppbytes.core.bytestream import BytestreamAddress, Route
+from xmppbytes.core.deadlines import Deadlines
+from xmppbytes.core.handshake import HandshakeProtocol
+from xmppbytes.dtcp.channel import ChannelTLS
+from xmppbytes.dtcp.protocol import ConnectingProtocol, DTCPProtocol, ServingProtocol
+from xmppbytes.dtcp.session import (
+    GAVE_UP,
+    REJECTED,
+    Acknowledge,
+    Action,
+    Close,
+    Establish,
+    Fail,
+    Refuse,
+    Role,
+    SendKey,
+    Session,
+    State,
+    Tell,
+)
+from xmppbytes.dtcp.stanzas import Host, Query, Relay, Trouble, newKey
+from xmppbytes.errors import BytestreamError, NegotiationError, NotReachable, Refused
+from xmppbytes.wire.dtcprelay import Request, Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parties:
+    """
+    Who negotiates.
+
+    @ivar role: ours.
+    @ivar own: our JID.
+    @ivar peer: the other side's.
+    @ivar sid: which agreed bytestream it is for; may be empty.
+    """
+
+    role: Role
+    own: str
+    peer: str
+    sid: str = ""
+
+    @property
+    def requester(self) -> str:
+        """
+        The JID of the one who has sent the iq-set.
+        """
+        return self.own if self.role is Role.REQUESTER else self.peer
+
+    @property
+    def target(self) -> str:
+        """
+        The JID of the other one.
+        """
+        return self.peer if self.role is Role.REQUESTER else self.own
+
+    def __str__(self) -> str:
+        return f"{self.requester} -> {self.target}" + (f" (sid {self.sid})" if self.sid else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """
+    What a negotiation works with.
+
+    @ivar clock: tells and schedules the time.
+    @ivar tls: the TLS of its channels.
+    @ivar connector: connects to the other side's hosts and relays.
+    @ivar deadlines: limits the time of the connections that we make.
+    @ivar tell: sends a L{Trouble} to the other side.
+    @ivar timeout: seconds from the other side's answer until a connection is established.
+    """
+
+    clock: IReactorTime
+    tls: ChannelTLS
+    connector: Connector
+    deadlines: Deadlines[HandshakeProtocol]
+    tell: Callable[[Trouble], None]
+    timeout: float
+
+
+class Negotiation:
+    """
+    From the exchange of keys to one established connection, or none.
+
+    @ivar done: fires with the application's protocol; fails with a L{BytestreamError}. Cancelling it
+        closes everything and tells the other side.
+    @ivar waiting: our connections to relays, each with the relay.
+    """
+
+    log = Logger()
+
+    def __init__(self, parties: Parties, means: Means, factory: IProtocolFactory, offered: int) -> None:
+        """
+        @param factory: makes the application's protocol.
+        @param offered: how many places the other side gets to know from us.
+        """
+        self.parties = parties
+        self.tls = means.tls
+        self.peer = parties.peer
+        self.peerKey = b""
+        self.peerFingerprint: str | None = None
+        self.key = newKey()
+        self.waiting: dict[Any, Relay] = {}
+        self.done: Deferred[IProtocol] = Deferred(lambda _: self._cancelled())
+        self._means = means
+        self._factory = factory
+        self._session = Session(parties.role, self.key.encode("ascii"), offered)
+        self._peerIsKnown = False
+        self._cancelling = False
+        self._parked: list[ServingProtocol] = []
+        self._places: dict[DTCPProtocol, Host | Relay] = {}
+        self._trying: Deferred[Any] | None = None
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def over(self) -> bool:
+        """
+        Whether it was established, or has failed.
+        """
+        return self._session.state in (State.CONNECTED, State.FAILED)
+
+    def matches(self, request: Request) -> bool:
+        """
+        Tell whether a CONNECT that came to us directly names the parties of this negotiation.
+        """
+        return (request.initiator, request.target) == (self.parties.requester, self.parties.target)
+
+    def peerKnown(self, query: Query, direct: bool = True) -> None:
+        """
+        The other side's query is here: connect.
+
+        @param direct: whether its hosts may be connected to.
+        """
+        self.peerKey = query.key.encode("utf-8")
+        self.peerFingerprint = query.fingerprint
+        self._peerIsKnown = True
+        objection = self.tls.objectionToPeer(query.fingerprint)
+        places: list[Host | Relay] = [*(query.hosts if direct else ()), *query.relays]
+        if not self.over:
+            self._timer = self._means.clock.callLater(self._means.timeout, self._tookTooLong)
+            self._refuseParked()
+        self._perform(self._session.peerKnown(self.peerKey, len(places)))
+        if objection is not None:
+            self.end(NegotiationError(objection), REJECTED, objection)
+        if not self.over and places:
+            self._try(places)
+
+    def _refuseParked(self) -> None:
+        """
+        Those who gave our key before we knew whom to expect: look at their certificates now.
+        """
+        parked, self._parked = self._parked, []
+        for connection in parked:
+            reason = connection.objection(self.peerFingerprint)
+            if reason is not None:
+                self._session.servedLost(connection)
+                connection.refuse(reason)
+
+    def _try(self, places: list[Host | Relay]) -> None:
+        trying = self._means.connector.connect(places, self._attempt, lambda late: late.dismiss("too late"))
+        self._trying = trying
+        trying.addErrback(self._triesFailed)
+
+    def _attempt(
+        self, place: Host | Relay, endpoint: IStreamClientEndpoint
+    ) -> "Deferred[ConnectingProtocol]":
+        request = None
+        if isinstance(place, Relay):
+            parties = self.parties
+            request = Request(Verb.CONNECT, place.key.encode("utf-8"), parties.requester, parties.target)
+
+        def build() -> ConnectingProtocol:
+            connection = ConnectingProtocol(self, self._means.deadlines, request)
+            self._places[connection] = place
+            return connection
+
+        connecting: Deferred[Any] = endpoint.connect(_OneProtocol(build))
+        return connecting.addCallback(lambda connection: connection.whenEstablished)
+
+    def _triesFailed(self, failure: Failure) -> None:
+        if failure.check(BytestreamError):
+            self._perform(self._session.triesFailed(failure.getErrorMessage()))
+        elif not failure.check(CancelledError):
+            self.log.failure("Connecting to {peer} failed", failure=failure, peer=self.peer)
+            self.end(NegotiationError("connecting has failed here; the log says more"), 500, "failed")
+
+    def keyPresented(self, connection: ServingProtocol) -> None:
+        """
+        The other side has given our key on a connection that we serve.
+        """
+        if not self._peerIsKnown:
+            self._parked.append(connection)
+        else:
+            reason = connection.objection(self.peerFingerprint)
+            if reason is not None:
+                connection.refuse(reason)
+                return
+        self._perform(self._session.keyPresented(connection))
+
+    def ackReceived(self, connection: ServingProtocol) -> None:
+        """
+        The requester has said its last word on a connection that we serve.
+        """
+        self._perform(self._session.ackReceived(connection))
+
+    def keyReturned(self, connection: ConnectingProtocol, key: bytes) -> None:
+        """
+        Our attempt was answered with a key.
+        """
+        self._perform(self._session.keyReturned(connection, key))
+
+    def servedLost(self, connection: ServingProtocol) -> None:
+        """
+        A connection that we serve is gone.
+        """
+        if connection in self._parked:
+            self._parked.remove(connection)
+        self._session.servedLost(connection)
+
+    def troubleReceived(self, trouble: Trouble) -> None:
+        """
+        The other side has sent an iq-error with our key.
+        """
+        if trouble.code == GAVE_UP:
+            self._perform(self._session.peerGaveUp(str(trouble)))
+        else:
+            self.end(Refused(str(trouble)))
+
+    def end(self, error: BytestreamError, tell: int | None = None, text: str = "") -> None:
+        """
+        There will be no connection.
+
+        @param tell: the code to tell the other side, if it does not know.
+        """
+        self._perform(self._session.ended(error, tell, text))
+
+    def _cancelled(self) -> None:
+        self._cancelling = True
+        self.end(Refused("cancelled here"), REJECTED, "The connection is not wanted any more.")
+
+    def _tookTooLong(self) -> None:
+        text = f"no connection was established within {self._means.timeout:g} s"
+        self.end(NotReachable(text), GAVE_UP, text)
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case SendKey(connection=ServingProtocol() as connection, key=key, final=final):
+                    connection.grant(key, final)
+                case Refuse(connection=ServingProtocol() as connection, reason=reason):
+                    connection.refuse(reason)
+                case Acknowledge(connection=ConnectingProtocol() as connection):
+                    connection.acknowledge()
+                case Close(connection=DTCPProtocol() as connection, reason=reason):
+                    connection.dismiss(reason)
+                case Tell(code=code, text=text):
+                    self._means.tell(Trouble(self.peerKey.decode("utf-8"), code, text))
+                case Establish(connection=DTCPProtocol() as connection):
+                    self._establish(connection)
+                case Fail(error=error):
+                    self._stop(None)
+                    self.log.info("No connection {parties}: {error}", parties=self.parties, error=error)
+                    if not self._cancelling:
+                        self.done.errback(error)
+
+    def _stop(self, chosen: DTCPProtocol | None) -> None:
+        """
+        Try nothing more, and close what is not chosen.
+        """
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._trying is not None:
+            self._trying.cancel()
+        for connection in list(self.waiting):
+            if connection is not chosen:
+                connection.dismiss("another connection was chosen, or none")
+
+    def _establish(self, connection: DTCPProtocol) -> None:
+        if isinstance(connection, ConnectingProtocol):
+            # Makes it the winner of the race, before the race is stopped.
+            connection.established()
+        route = self._routeOf(connection)
+        self._stop(connection)
+        address = BytestreamAddress(self.peer, self.parties.sid, route)
+        try:
+            protocol = self._factory.buildProtocol(address)
+        except Exception:
+            self.log.failure("The protocol for {parties} could not be made", parties=self.parties)
+            protocol = None
+        if protocol is None:
+            connection.dismiss("the application does not want it")
+            self.done.errback(NegotiationError("the application has no protocol for the connection"))
+            return
+        self.log.info(
+            "Connected {parties}: {route}, {tls}",
+            parties=self.parties,
+            route=route,
+            tls="TLS" if connection.secured else "plain text",
+        )
+        handOverTo(connection, protocol)
+        self.done.callback(protocol)
+
+    def _routeOf(self, connection: DTCPProtocol) -> Route:
+        place = self.waiting.get(connection) or self._places.get(connection)
+        port = getattr(connection.transport.getPeer(), "port", 0)
+        return Route(connection.address, port, place.jid if isinstance(place, Relay) else None)
+
+
+class _OneProtocol(Factory):
+    """
+    Makes the protocol of one attempt.
+    """
+
+    noisy = False
+
+    def __init__(self, build: Callable[[], ConnectingProtocol]) -> None:
+        self._build = build
+
+    def buildProtocol(self, addr: Any) -> ConnectingProtocol:
+        """
+        See L{Factory}.
+        """
+        return self._build()
