@@ -1,16 +1,14 @@
 """
 Which network interfaces there are, and when they come and go.
 
-The list is read every few seconds with getifaddrs(3). On Linux a netlink socket tells at once when it
+The list is read every few seconds. On Linux a netlink socket tells at once when it
 has changed, and /proc tells which IPv6 addresses are not usable yet (duplicate address detection).
 """
 
-import ctypes
-import ctypes.util
 import ipaddress
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -19,63 +17,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.connecting.addresses import localAddresses
 from xmppbytes.linklocal.ilink import NetworkInterface
 
 POLL_INTERVAL = 3.0
 # A change comes in several netlink messages.
 _SETTLE = 0.05
 
-_IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING = 0x1, 0x8, 0x40
+_IFF_LOOPBACK, _IFF_RUNNING = 0x8, 0x40
 _IFF_MULTICAST = 0x1000 if sys.platform.startswith("linux") else 0x8000
 _RTMGRP = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 _IPV6_UNUSABLE = 0x40 | 0x08  # tentative, or found to be a duplicate
 _PROC_IF_INET6 = "/proc/net/if_inet6"
-
-
-class _IfAddrs(ctypes.Structure):
-    pass
-
-
-_IfAddrs._fields_ = [
-    ("next", ctypes.POINTER(_IfAddrs)),
-    ("name", ctypes.c_char_p),
-    ("flags", ctypes.c_uint),
-    ("address", ctypes.c_void_p),
-    ("netmask", ctypes.c_void_p),
-    ("destination", ctypes.c_void_p),
-    ("data", ctypes.c_void_p),
-]
-
-
-def _readAll() -> Iterator[tuple[str, int, str | None]]:
-    """
-    Give name, flags and IP address of every entry of getifaddrs(3).
-    """
-    libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
-    head = ctypes.POINTER(_IfAddrs)()
-    if libc.getifaddrs(ctypes.byref(head)):
-        raise OSError(ctypes.get_errno(), "getifaddrs failed")
-    try:
-        entry = head
-        while entry:
-            item = entry.contents
-            yield item.name.decode(), item.flags, _ipAddress(item.address)
-            entry = item.next
-    finally:
-        libc.freeifaddrs(head)
-
-
-def _ipAddress(pointer: int | None) -> str | None:
-    if not pointer:
-        return None
-    head = ctypes.string_at(pointer, 2)
-    # BSD has a length byte first; Linux has a family of two bytes.
-    family = int.from_bytes(head, sys.byteorder) if sys.platform.startswith("linux") else head[1]
-    if family == socket.AF_INET:
-        return socket.inet_ntop(family, ctypes.string_at(pointer + 4, 4))
-    if family == socket.AF_INET6:
-        return socket.inet_ntop(family, ctypes.string_at(pointer + 8, 16))
-    return None
 
 
 def _unusable() -> set[tuple[str, str]]:
@@ -105,16 +58,15 @@ def listInterfaces(wanted: Iterable[str] = ()) -> list[NetworkInterface]:
     unusable = _unusable()
     flags: dict[str, int] = {}
     addresses: dict[str, list[str]] = {}
-    for name, flag, address in _readAll():
-        flags[name] = flag
-        if address is not None and (name, address) not in unusable:
-            addresses.setdefault(name, []).append(address)
+    for one in localAddresses():
+        if (one.interface, str(one.ip)) not in unusable:
+            flags[one.interface] = one.flags
+            addresses.setdefault(one.interface, []).append(str(one.ip))
     found = []
     for name, flag in flags.items():
-        if not (flag & _IFF_UP and flag & _IFF_RUNNING and addresses.get(name)):
-            continue
         loopback = bool(flag & _IFF_LOOPBACK)
-        if (name in names) if names else (flag & _IFF_MULTICAST and not loopback):
+        chosen = (name in names) if names else (flag & _IFF_MULTICAST and not loopback)
+        if chosen and flag & _IFF_RUNNING:
             found.append(NetworkInterface(name, _index(name), tuple(sorted(addresses[name])), loopback))
     return [interface for interface in found if interface.index]
 
