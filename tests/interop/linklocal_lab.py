@@ -11,10 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import mkdtemp
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest
 
@@ -69,6 +72,8 @@ class Lab:
         self.prefix = f"xb{os.getpid()}x{Lab.count}"
         self.hosts = []
         self.programs = []
+        self.controls = []
+        self.sockets = []
         self.cables = 0
 
     def addHost(self, host):
@@ -112,9 +117,11 @@ class Lab:
         """
         ip("-n", f"{self.prefix}{host}", "link", "set", interface, state)
 
-    def run(self, host, name, arguments, avahi=False, environment=None):
+    def run(self, host, name, arguments, avahi=False, environment=None, kind=None):
         """
         Start a program on a host.
+
+        @param kind: the class of what drives it.
         """
         work = self.work / name
         work.mkdir(exist_ok=True)
@@ -128,7 +135,7 @@ class Lab:
             "--",
             *map(str, arguments),
         ]
-        program = Program(name, command, work, environment or {})
+        program = (kind or Program)(name, command, work, environment or {})
         self.programs.append(program)
         return program
 
@@ -150,56 +157,96 @@ class Lab:
         return self.run(host, name, [*arguments, "--store", store], avahi, {"PYTHONPATH": str(ROOT)})
 
     @inlineCallbacks
+    def service(self, host, user, *options, avahi=False, machine=None):
+        """
+        Start C{twistd linklocal} as C{user} on a host.
+
+        @return: fires with its control connection, whose C{service} is the program.
+        """
+        name = f"service-{host}-{user}-{len(self.programs)}"
+        work = self.work / name
+        # The path of a socket must be short.
+        socket = Path(mkdtemp(prefix="xb")) / "control"
+        self.sockets.append(socket.parent)
+        arguments = [sys.executable, "-m", "twisted", "--log-format=text", "linklocal"]
+        arguments += ["--user", user]
+        arguments += ["--machine", machine or host, "--control", f"unix:{socket}"]
+        arguments += ["--pins", work / "pins", "--cache-dir", work / "cache"]
+        arguments += ["--receive-dir", work / "received", *options]
+        service = self.run(host, name, arguments, avahi, {"PYTHONPATH": str(ROOT)}, Service)
+        control = yield service.connect(socket)
+        self.controls.append(control)
+        control.service, control.work, control.socket = service, work, socket
+        return control
+
+    def block(self, host, other, interface="eth0"):
+        """
+        Let what a host sends to another get lost, although the cable is plugged in: the frames go to
+        somebody who does not exist. Multicast still arrives.
+        """
+        self._neighbours(host, other, interface, "replace", "lladdr", "02:00:00:00:00:99", "nud", "permanent")
+
+    def unblock(self, host, other, interface="eth0"):
+        """
+        Undo L{block}.
+        """
+        self._neighbours(host, other, interface, "del")
+
+    def _neighbours(self, host, other, interface, action, *what):
+        shown = ["ip", "-n", f"{self.prefix}{other}", "-json", "addr", "show", "dev", interface]
+        [entry] = json.loads(subprocess.run(shown, check=True, capture_output=True).stdout)
+        for address in entry["addr_info"]:
+            ip("-n", f"{self.prefix}{host}", "neigh", action, address["local"], *what, "dev", interface)
+
+    @inlineCallbacks
     def close(self):
         """
         End all programs and remove all hosts.
         """
+        for control in self.controls:
+            control.transport.loseConnection()
         for program in self.programs:
             program.quit()
         for program in self.programs:
             yield program.ended
         for host in self.hosts:
             ip("netns", "del", f"{self.prefix}{host}")
+        for folder in self.sockets:
+            shutil.rmtree(folder)
 
 
-class Program(ProcessProtocol):
+def _fits(value, wanted):
+    return wanted(value) if callable(wanted) else value == wanted
+
+
+class Events:
     """
-    A program that is told commands and tells events, one line of JSON each.
+    The events that a program has told, one JSON object on each line.
     """
 
-    def __init__(self, name, command, work, environment):
+    def __init__(self, name):
         self.name = name
         self.events = []
-        self.ended = Deferred()
         self._buffer = b""
         self._waiting = []
-        self._log = open(work / "stderr.log", "wb", buffering=0)  # noqa: SIM115 - closed when it ends
-        environment = {**os.environ, **environment}
-        self.process = reactor.spawnProcess(self, command[0], command, environment, str(work))
 
-    def outReceived(self, data):
+    def feed(self, data):
+        """
+        Take what the program says.
+
+        @return: the lines that are no events.
+        """
+        others = []
         self._buffer += data
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
             try:
                 self.events.append(json.loads(line))
             except ValueError:
-                self._log.write(line + b"\n")
+                others.append(line)
         for check in list(self._waiting):
             check()
-
-    def errReceived(self, data):
-        self._log.write(data)
-
-    def processEnded(self, reason):
-        self._log.close()
-        self.ended.callback(None)
-
-    def send(self, cmd, **arguments):
-        """
-        Tell a command.
-        """
-        self.process.write(json.dumps({"cmd": cmd, **arguments}).encode() + b"\n")
+        return others
 
     def mark(self):
         """
@@ -210,12 +257,16 @@ class Program(ProcessProtocol):
     def wait(self, event, timeout=15, since=0, **match):
         """
         Wait for an event; one that came already counts.
+
+        @param event: one or several kinds.
+        @param match: the values that it must have, or functions that check them.
         """
         found = Deferred()
+        kinds = (event,) if isinstance(event, str) else event
 
         def check():
             for candidate in self.events[since:]:
-                if candidate["event"] == event and all(candidate.get(k) == v for k, v in match.items()):
+                if candidate["event"] in kinds and all(_fits(candidate.get(k), v) for k, v in match.items()):
                     self._waiting.remove(check)
                     timer.cancel()
                     found.callback(candidate)
@@ -231,6 +282,36 @@ class Program(ProcessProtocol):
         check()
         return found
 
+
+class Program(Events, ProcessProtocol):
+    """
+    A program that is told commands, and tells events.
+    """
+
+    def __init__(self, name, command, work, environment):
+        Events.__init__(self, name)
+        self.ended = Deferred()
+        self._log = open(work / "stderr.log", "wb", buffering=0)  # noqa: SIM115 - closed when it ends
+        environment = {**os.environ, **environment}
+        self.process = reactor.spawnProcess(self, command[0], command, environment, str(work))
+
+    def outReceived(self, data):
+        for line in self.feed(data):
+            self._log.write(line + b"\n")
+
+    def errReceived(self, data):
+        self._log.write(data)
+
+    def processEnded(self, reason):
+        self._log.close()
+        self.ended.callback(None)
+
+    def send(self, cmd, **arguments):
+        """
+        Tell a command.
+        """
+        self.process.write(json.dumps({"cmd": cmd, **arguments}).encode() + b"\n")
+
     def quit(self):
         """
         Ask the program to end; kill it when it does not.
@@ -239,12 +320,78 @@ class Program(ProcessProtocol):
             return
         self.send("quit")
         for delay, signal in ((6, "TERM"), (10, "KILL")):
-            call = reactor.callLater(delay, self._signal, signal)
+            call = reactor.callLater(delay, self.kill, signal)
             self.ended.addCallback(lambda _, call=call: call.cancel() if call.active() else None)
 
-    def _signal(self, signal):
+    def kill(self, signal):
+        """
+        Send a signal.
+        """
         if self.process.pid is not None:
             self.process.signalProcess(signal)
+
+
+class Control(Events, Protocol):
+    """
+    A connection to the control socket of our service.
+    """
+
+    def __init__(self, name):
+        Events.__init__(self, name)
+        self._tags = 0
+
+    def dataReceived(self, data):
+        self.feed(data)
+
+    def send(self, cmd, **arguments):
+        """
+        Tell a command.
+
+        @return: fires with the answer.
+        """
+        self._tags += 1
+        command = {"cmd": cmd, "tag": self._tags, **arguments}
+        self.transport.write(json.dumps(command).encode() + b"\n")
+        return self.wait(("ok", "error"), 40, tag=self._tags)
+
+    @inlineCallbacks
+    def do(self, cmd, **arguments):
+        """
+        Tell a command that must succeed.
+        """
+        answer = yield self.send(cmd, **arguments)
+        if answer["event"] != "ok":
+            raise AssertionError(f"{self.name}: {cmd} {arguments} failed: {answer}")
+        return answer
+
+
+class Service(Program):
+    """
+    C{twistd linklocal}.
+    """
+
+    @inlineCallbacks
+    def connect(self, socket):
+        """
+        Connect to its control socket, when it is there.
+        """
+        while True:
+            try:
+                control = yield connectProtocol(UNIXClientEndpoint(reactor, str(socket)), Control(self.name))
+            except ConnectError:
+                if self.process.pid is None:
+                    raise
+                yield pause(0.1)
+            else:
+                return control
+
+    def quit(self):
+        """
+        End it.
+        """
+        self.kill("TERM")
+        call = reactor.callLater(12, self.kill, "KILL")
+        self.ended.addCallback(lambda _: call.cancel() if call.active() else None)
 
 
 def pause(seconds):

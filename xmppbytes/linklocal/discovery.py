@@ -193,6 +193,13 @@ class Discovery:
     def _newHost(self) -> None:
         self._host = hostName(self._machine, f"{self._random.getrandbits(24):06x}")
 
+    @property
+    def isWon(self) -> bool:
+        """
+        Whether our name is won on all links.
+        """
+        return self._won
+
     # Links
 
     def _interfacesChanged(self, interfaces: Sequence[NetworkInterface]) -> None:
@@ -288,6 +295,12 @@ class Discovery:
             return found
 
         return asked.addCallback(collect)
+
+    def knownAddresses(self, name: str) -> set[str]:
+        """
+        Give the addresses that somebody was last heard to have, on any link, with scope.
+        """
+        return {one for session in self._sessions.values() for one in session.knownAddresses(name)}
 
     def confirm(self, name: str) -> None:
         """

@@ -82,6 +82,12 @@ class LinkSession:
         """
         return Resolution(self._clock, self.browser, self.interface.name, name).start()
 
+    def knownAddresses(self, name: str) -> tuple[str, ...]:
+        """
+        Give the addresses that somebody was last heard to have on this link.
+        """
+        return Resolution(self._clock, self.browser, self.interface.name, name).known()
+
     def close(self, goodbye: bool) -> None:
         """
         Leave the link.

@@ -77,6 +77,13 @@ class Resolution:
         self._calls.append(self._clock.callLater(TIMEOUT, self._timedOut))
         return self._done
 
+    def known(self) -> tuple[str, ...]:
+        """
+        Give the addresses that were heard before, without asking.
+        """
+        service = self._service(float("-inf"))
+        return self._addresses(service, float("-inf")) if service is not None else ()
+
     def _ask(self) -> None:
         questions = [Question(self._instance, dns.SRV)]
         service = self._service(0.0)
