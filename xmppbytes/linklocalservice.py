@@ -12,10 +12,11 @@ from random import SystemRandom
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
 from xmppbytes import __version__
+from xmppbytes.account import Account, AccountSettings
 from xmppbytes.compat import generic, ping
 from xmppbytes.errors import ConfigurationError, NotReachable
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
@@ -35,6 +36,7 @@ from xmppbytes.linklocal.roster import Roster
 from xmppbytes.linklocal.surroundings import LinkSurroundings
 from xmppbytes.linklocalcontrol import ControlFactory
 from xmppbytes.linklocalfiles import Files
+from xmppbytes.linklocalforward import Forwarder
 from xmppbytes.listen import ListenService, makeServerEndpoint
 from xmppbytes.s5b.client import BytestreamsClientHandler
 from xmppbytes.s5b.options import BytestreamOptions, Ways
@@ -95,6 +97,7 @@ class LinkLocalService(MultiService):
         self.messages = MessageHandler(reactor, self.hub)
         self.files = self._makeHandlers()
         self._wire()
+        self._forwarder = self._makeForwarder()
         self._listener = self._listenOn(values["listen"], self.mesh)
         self._control = None
         if values["control"] != "none":
@@ -133,6 +136,21 @@ class LinkLocalService(MultiService):
         values = self._values
         return Files(self._reactor, initiation, self.hub, values["receive-dir"], values["accept"])
 
+    def _makeForwarder(self) -> Forwarder | None:
+        values = self._values
+        if values["forward-to"] is None:
+            return None
+        settings = AccountSettings(
+            jid=values["account"],
+            password=values["password"],
+            server=values["account-server"],
+            authorities=values["account-ca"],
+        )
+        account = Account(self._reactor, settings)
+        forwarder = Forwarder(self._reactor, account, values["forward-to"], self.roster, self.messages)
+        self.hub.addListener(forwarder.onEvent)
+        return forwarder
+
     def _wire(self) -> None:
         store = AvatarStore(self._values["cache-dir"] / "avatars", time.time)
         fetcher = AvatarFetcher(self._reactor, self.roster, store, self.discovery.browsers)
@@ -166,6 +184,8 @@ class LinkLocalService(MultiService):
             )
         except ConfigurationError as error:
             raise SystemExit(f"{PROGRAM}: {error}") from error
+        if self._forwarder is not None:
+            self._forwarder.start()
 
     @inlineCallbacks
     def stopService(self) -> Any:
@@ -176,6 +196,8 @@ class LinkLocalService(MultiService):
         self.discovery.stop()
         self._fetcher.stop()
         yield self.mesh.stop("going offline")
+        if self._forwarder is not None:
+            yield Deferred.fromCoroutine(self._forwarder.stop())
         yield super().stopService()
 
     def _signedOn(self, name: str) -> None:

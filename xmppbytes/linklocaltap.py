@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.linklocal.presence import STATUSES
@@ -29,6 +30,21 @@ def xdg(variable: str, default: str) -> Path:
     Give a folder of the user, as the XDG base directory specification names it.
     """
     return Path(os.environ.get(variable) or Path.home() / default) / "xmppbytes"
+
+
+def address(text: str) -> JID:
+    """
+    Read an XMPP address.
+
+    @raise ValueError: when it is none.
+    """
+    try:
+        jid = JID(text)
+    except (InvalidFormat, UnicodeError) as error:
+        raise ValueError(str(error)) from error
+    if not jid.user:
+        raise ValueError("give a whole address, such as juliet@example.org")
+    return jid
 
 
 def defaultControl() -> str:
@@ -99,6 +115,15 @@ SETTINGS = (
     ),
     Setting(name="cache-dir", parse=path, help="where avatars of others are kept [the cache folder]"),
     Setting(
+        name="forward-to",
+        parse=address,
+        help="an XMPP address that gets what is said to you; its answers are brought back",
+    ),
+    Setting(name="account", parse=address, help="your XMPP account, from which that is done"),
+    Setting(name="password-file", parse=path, help="a file with the password of --account"),
+    Setting(name="account-server", help="HOST:PORT of the server of --account [found by its domain]"),
+    Setting(name="account-ca", parse=path, help="a PEM file with the certificates that the server may have"),
+    Setting(
         name="control",
         help="the control socket, a Twisted server endpoint, or none [unix:, in the runtime folder]",
     ),
@@ -126,7 +151,23 @@ class Options(SettingsOptions):
         values["cache-dir"] = values["cache-dir"] or xdg("XDG_CACHE_HOME", ".cache")
         values["receive-dir"] = values["receive-dir"] or Path.home() / "Downloads"
         values["control"] = _private(values["control"] or defaultControl())
+        values["password"] = _password(values)
         return values
+
+
+def _password(values: dict[str, Any]) -> str:
+    if values["forward-to"] is None:
+        return ""
+    if values["account"] is None or values["password-file"] is None:
+        raise ConfigurationError("--forward-to needs --account and --password-file")
+    file = values["password-file"]
+    try:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the password in {file}: {error}") from error
+    if not password:
+        raise ConfigurationError(f"the password file {file} is empty")
+    return str(password)
 
 
 def _private(description: str) -> str:

@@ -94,6 +94,8 @@ class PurpleTests(ServiceTestCase):
         peer, ours = yield self.pair()
         peer.send("im", to=ROMEO, text="hello")
         yield ours.wait("im", **{"from": JULIET}, text="hello")
+        yield ours.do("im", to=JULIET, text="good evening")
+        yield peer.wait("im", text=lambda text: "good evening" in text)
         peer.send("close", to=ROMEO)
         yield ours.wait("stream", name=JULIET, state="closed")
         yield ours.do("im", to=JULIET, text="again")

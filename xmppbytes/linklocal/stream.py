@@ -122,6 +122,7 @@ class PeerStream(Protocol):
         self._headerSent = False
         self._peerHasVersion = False
         self._clean = False
+        self._wasReady = False
         self._error: BytestreamError | None = None
         self._timer: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None
@@ -294,7 +295,8 @@ class PeerStream(Protocol):
             self._withoutTLS()
         if self._phase is Phase.READY:
             self._restartIdleTimer()
-        if self._phase in (Phase.READY, Phase.CLOSING):
+        # What comes after our closing tag was on its way; but not what was never allowed to come.
+        if self._wasReady and self._error is None:
             self._owner.stanzaReceived(self, stanza)
 
     def _endReceived(self) -> None:
@@ -393,6 +395,7 @@ class PeerStream(Protocol):
     def _becomeReady(self) -> None:
         self._stopPatience()
         self._phase = Phase.READY
+        self._wasReady = True
         self.transport.registerProducer(self, True)
         self._restartIdleTimer()
         self._owner.streamReady(self)
