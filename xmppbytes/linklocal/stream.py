@@ -354,6 +354,7 @@ class PeerStream(Protocol):
         whatever plain text follows is nobody's.
         """
         self._phase = Phase.HANDSHAKE
+        self._headerSent = False
         self._parser.mute()
         self._newParser()
         self.transport.startTLS(contextFactory, True)
