@@ -121,7 +121,8 @@ class Files:
 
         @raise ConfigurationError: when none of this id waits for a word, or it cannot be stored.
         """
-        self._take(id).callback(self._inbox())
+        inbox = self._inbox()
+        self._take(id).callback(inbox)
 
     def decline(self, id: str) -> None:
         """
