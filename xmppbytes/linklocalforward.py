@@ -135,7 +135,8 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
 
     def _isRecipient(self, message: Element) -> bool:
         try:
-            sender = JID(message.getAttribute("from", ""))
+            # Without a sender a message comes from our own account.
+            sender = JID(message.getAttribute("from") or "localhost")
         except (InvalidFormat, UnicodeError):
             return False
         return bool(sender.userhost() == self._recipient.userhost())
