@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Child processes of tests work elsewhere, and are measured too.
+export COVERAGE_FILE := $(CURDIR)/.coverage
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.hypothesis
 
 .PHONY: demo test interop check coverage bench soak clean format

@@ -8,6 +8,7 @@ from typing import Any
 
 from OpenSSL import SSL, crypto
 from service_identity import VerificationError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.protocol import Factory
@@ -137,7 +138,27 @@ class ClientManager(StreamManager):
     """
 
     jid: JID | None = None
-    trouble: Exception | None = None
+    trouble: Any = None
+
+    def __init__(self, factory: ClientFactory, reactor: Any) -> None:
+        """
+        @param factory: makes the streams.
+        @param reactor: an C{IReactorTime}.
+        """
+        super().__init__(factory, reactor=reactor)
+        self._awaiting: list[Deferred[JID]] = []
+
+    def whenReady(self) -> "Deferred[JID]":
+        """
+        Wait for the stream that is being set up.
+
+        @return: fires with our full JID; fails with what went wrong. May be cancelled.
+        """
+        if self.connected and self.jid is not None:
+            return succeed(self.jid)
+        ready: Deferred[JID] = Deferred(self._awaiting.remove)
+        self._awaiting.append(ready)
+        return ready
 
     def _connected(self, xs: Any) -> None:
         self.trouble = None
@@ -145,8 +166,11 @@ class ClientManager(StreamManager):
         super()._connected(xs)
 
     def _authd(self, xs: Any) -> None:
-        self.jid = xs.thisEntity = xs.authenticator.jid
+        jid = self.jid = xs.thisEntity = xs.authenticator.jid
         super()._authd(xs)
+        awaiting, self._awaiting = self._awaiting, []
+        for ready in awaiting:
+            ready.callback(jid)
 
     def initializationFailed(self, reason: Failure) -> None:
         """
@@ -160,6 +184,9 @@ class ClientManager(StreamManager):
     def _disconnected(self, reason: Any) -> None:
         self._failed(reason)
         super()._disconnected(reason)
+        awaiting, self._awaiting = self._awaiting, []
+        for ready in awaiting:
+            ready.errback(self.trouble)
 
     def _failed(self, reason: Any) -> None:
         if self.trouble is None:
@@ -203,13 +230,13 @@ class Account:
         self._service.startService()
         try:
             await self._service.whenConnected(failAfterFailures=1)
-        except BaseException as e:
+            return await self.manager.whenReady()
+        except CancelledError:
             await self._service.stopService()
-            if not isinstance(e, Exception):
-                raise
-            raise AccountError(explain(self._settings, self.manager.trouble or e)) from e
-        assert self.manager.jid is not None
-        return self.manager.jid
+            raise
+        except Exception as e:
+            await self._service.stopService()
+            raise AccountError(explain(self._settings, e)) from e
 
     async def disconnect(self) -> None:
         """

@@ -39,3 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             import_module(module).addArguments(command)
     chosen = parser.parse_args(arguments)
     return int(import_module(COMMANDS[chosen.command][0]).run(chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

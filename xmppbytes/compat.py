@@ -7,30 +7,26 @@ Two things are mended:
       which Twisted 21.2 removed. It is lent to them around the import only.
     - C{wokkel.generic} interns every address that it parses, and the table of
       L{twisted.words.protocols.jabber.jid.internJID} is never emptied: strangers could make it grow
-      without bound. It gets a bounded cache instead.
+      without bound. It gets L{prepareJID}, whose memory is bounded.
 """
 
-from functools import lru_cache
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from twisted.python import compat as _twistedCompat
-from twisted.words.protocols.jabber.jid import JID
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
-_CACHED_JIDS = 4096
+from xmppbytes.jids import prepareJID
 
 
-@lru_cache(maxsize=_CACHED_JIDS)
-def boundedJID(text: str) -> JID:
-    """
-    Parse an address, remembering the last few thousand of them.
-
-    @param text: the address.
-    @return: the prepared address; shared, so it must not be changed.
-    @raise InvalidFormat: when it is none.
-    """
-    return JID(text)
+def _stanzaJID(text: str) -> JID:
+    # wokkel parses addresses where a StanzaError becomes an answer, and anything else a traceback.
+    try:
+        return prepareJID(text)
+    except InvalidFormat as e:
+        raise StanzaError("jid-malformed", text=f"{text!r} is not a valid address: {e}") from e
 
 
 def _importWokkel(*names: str) -> list[ModuleType]:
@@ -51,6 +47,6 @@ def _importWokkel(*names: str) -> list[ModuleType]:
 
 
 data_form, disco, generic, iwokkel, ping = _importWokkel("data_form", "disco", "generic", "iwokkel", "ping")
-generic.jid = SimpleNamespace(JID=JID, internJID=boundedJID)  # type: ignore[attr-defined]
+generic.jid = SimpleNamespace(JID=JID, internJID=_stanzaJID)  # type: ignore[attr-defined]
 
-__all__ = ["boundedJID", "data_form", "disco", "generic", "iwokkel", "ping"]
+__all__ = ["data_form", "disco", "generic", "iwokkel", "ping"]

@@ -5,7 +5,7 @@ and how a transfer is shown.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
 from xmppbytes.account import Account, AccountSettings
 from xmppbytes.core.access import AddressRules
+from xmppbytes.dtcp.channel import TLSMode
+from xmppbytes.dtcp.client import DTCPClientHandler
+from xmppbytes.dtcp.options import DTCPOptions
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.filetransfer.ibb import InBandHandler
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
@@ -140,6 +143,12 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="connect there although it is, say, a loopback address",
     )
+    add(
+        "--dtcp-tls",
+        choices=[mode.value for mode in TLSMode],
+        default=TLSMode.OPTIONAL.value,
+        help="encrypt connections by DTCP from end to end (default: %(default)s)",
+    )
     add("--verbose", action="store_true", help="show what happens")
 
 
@@ -155,6 +164,39 @@ def optionsOf(options: argparse.Namespace) -> BytestreamOptions:
     )
 
 
+def dtcpOptionsOf(options: argparse.Namespace) -> DTCPOptions:
+    """
+    Make the choices about DTCP out of the options.
+    """
+    return DTCPOptions(
+        direct=not options.proxy_only,
+        relays=() if options.direct_only else tuple(jid.full() for jid in getattr(options, "relay", ())),
+        allowAddresses=tuple(options.allow_address),
+        tls=TLSMode(options.dtcp_tls),
+    )
+
+
+# What C{--method} can be.
+METHODS = ("s5b", "dtcp", "in-band")
+
+
+def methodsOf(options: argparse.Namespace, default: Sequence[str] = METHODS) -> frozenset[str]:
+    """
+    Find out which kinds of bytestream the options permit.
+
+    @param default: without C{--method}.
+    """
+    method = getattr(options, "method", None)
+    permitted = set(default if method is None else (method,))
+    if options.in_band_only:
+        permitted &= {"in-band"}
+    if options.direct_only or options.proxy_only:
+        permitted -= {"in-band"}
+    if not permitted:
+        raise ConfigurationError(f"--method {method} contradicts the other options; leave one of them out")
+    return frozenset(permitted)
+
+
 class FileAccount:
     """
     An account with everything that files need.
@@ -163,8 +205,9 @@ class FileAccount:
     @ivar initiation: the negotiator.
     """
 
-    def __init__(self, reactor: Any, options: argparse.Namespace) -> None:
+    def __init__(self, reactor: Any, options: argparse.Namespace, methods: Sequence[str] = METHODS) -> None:
         """
+        @param methods: the kinds of bytestream that are used without C{--method}.
         @raise ConfigurationError: when the options make no sense.
         """
         settings = AccountSettings(
@@ -175,15 +218,17 @@ class FileAccount:
             authorities=options.ca,
         )
         self.account = Account(reactor, settings)
-        s5b = None
-        if not options.in_band_only:
+        permitted = methodsOf(options, methods)
+        s5b = dtcp = inBand = None
+        if "s5b" in permitted:
             s5b = BytestreamsClientHandler(reactor, options=optionsOf(options))
-        inBand = None
-        if not (options.direct_only or options.proxy_only):
+        if "dtcp" in permitted:
+            dtcp = DTCPClientHandler(reactor, options=dtcpOptionsOf(options))
+        if "in-band" in permitted:
             inBand = InBandHandler(reactor)
-        self.methods = StreamMethods(standardMethods(s5b, inBand))
+        self.methods = StreamMethods(standardMethods(s5b, inBand, dtcp))
         self.initiation = StreamInitiationHandler(self.methods)
-        for handler in (s5b, inBand, self.initiation):
+        for handler in (s5b, dtcp, inBand, self.initiation):
             if handler is not None:
                 handler.setHandlerParent(self.account.manager)
 

@@ -26,6 +26,7 @@ from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import NoUsage, UsageLog
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.listen import AcceptGate, ListenService, makeServerEndpoint, raiseDescriptorLimit
+from xmppbytes.relayservice import DTCPRelayParts
 from xmppbytes.s5b.protocol import StreamHostFactory
 from xmppbytes.s5b.proxy import ProxyHandler
 from xmppbytes.s5b.stanzas import StreamHost
@@ -59,7 +60,7 @@ def accessFrom(values: dict[str, Any]) -> AccessRules:
 
     @raise ConfigurationError: when a rule cannot be understood.
     """
-    return AccessRules(values["allow"] or defaultAllow(values["jid"]), values["deny"])
+    return AccessRules(values["allow"] or defaultAllow(values["jid"] or ""), values["deny"])
 
 
 class ProxyService(MultiService):
@@ -84,9 +85,11 @@ class ProxyService(MultiService):
         self.sessions = Sessions(reactor, limits, makeEngines(reactor, values["relay"]), usage)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
-        self._listeners = self._makeListeners(values["listen"], limits)
+        # Without XMPP nothing can be activated: then only the DTCP relay listens.
+        self._listeners = self._makeListeners(values["listen"] if values["jid"] else (), limits)
         self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values))
-        self._stream = self._makeStream(values)
+        self._dtcp = self._makeDTCPRelay(values, limits)
+        self._stream = self._makeStream(values) if values["jid"] is not None else None
         self._handlers: dict[int, Any] = {}
 
     def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
@@ -99,6 +102,16 @@ class ProxyService(MultiService):
             listener.setServiceParent(self)
             listeners.append(listener)
         return listeners
+
+    def _makeDTCPRelay(self, values: dict[str, Any], limits: Limits) -> DTCPRelayParts | None:
+        if values["dtcp-relay"] is None:
+            return None
+        parts = DTCPRelayParts(
+            self._reactor, values, limits, self.rendezvous, self._proxy.access, self._gate.accepted, PROGRAM
+        )
+        parts.listener.setServiceParent(self)
+        self._listeners.append(parts.listener)
+        return parts
 
     def _makeStream(self, values: dict[str, Any]) -> StreamService:
         jid, server = values["jid"], values["server"]
@@ -119,6 +132,7 @@ class ProxyService(MultiService):
     def _makeHandlers(self) -> list[XMPPHandler]:
         return [
             self._proxy,
+            *([self._dtcp.handler] if self._dtcp is not None else []),
             disco.DiscoHandler(),
             ping.PingHandler(),
             generic.VersionHandler(NAME, __version__),
@@ -131,9 +145,10 @@ class ProxyService(MultiService):
         Listen, while the process may still use low ports.
         """
         super().privilegedStartService()
-        for listener in self._listeners:
-            self._gate.guard(listener.port)
-        self._proxy.streamHosts = self._streamHosts()
+        if self._stream is not None:
+            self._proxy.streamHosts = self._streamHosts()
+        if self._dtcp is not None:
+            self._dtcp.listening()
 
     def startService(self) -> None:
         """
@@ -142,7 +157,10 @@ class ProxyService(MultiService):
         super().startService()
         if not self._proxy.streamHosts:
             self.privilegedStartService()
-        self._stream.startService()
+        for listener in self._listeners:
+            self._gate.guard(listener.port)
+        if self._stream is not None:
+            self._stream.startService()
         self._hear(signal.SIGHUP, self.reload)
         for streamHost in self._proxy.streamHosts:
             self.log.info("Advertising {host} port {port}", host=streamHost.host, port=streamHost.port)
@@ -164,15 +182,19 @@ class ProxyService(MultiService):
         """
         try:
             values = self._options.load()
-            limits, access = limitsFrom(values), accessFrom(values)
+            old = self._options.chosen
+            used = old | {name: values[name] for name in RELOADED}
+            limits, access = limitsFrom(used), accessFrom(used)
         except ConfigurationError as e:
             self.log.error("The new configuration is not used: {error}", error=e)
             return
         self._proxy.access = access
+        if self._dtcp is not None:
+            self._dtcp.relay.access = access
         self.sessions.setLimits(limits)
         self.rendezvous.limits = limits
-        old, self._options.chosen = self._options.chosen, values
-        later = sorted(name for name in values if values[name] != old[name] and name not in RELOADED)
+        self._options.chosen = used
+        later = sorted(name for name in values if values[name] != used[name])
         self.log.info(
             "Configuration read again{later}",
             later=f"; changed, but used only after a restart: {', '.join(later)}" if later else "",
@@ -186,7 +208,8 @@ class ProxyService(MultiService):
         self._gate.stop()
         yield super().stopService()
         self.rendezvous.closeAll("the service ends")
-        yield self._stream.stopService()
+        if self._stream is not None:
+            yield self._stream.stopService()
         if self._drain and len(self.sessions):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)

@@ -2,19 +2,22 @@
 C{twistd s5bproxy}: its options, and how the service is made of them.
 """
 
+import gc
 import os
 import stat
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 
 from xmppbytes.core.limits import Limits
 from xmppbytes.errors import ConfigurationError
+from xmppbytes.jids import prepareJID
 from xmppbytes.listen import parseAdvertised
 from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
-from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size
+from xmppbytes.relayservice import checkRelayAlone
+from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size, timeout
 
 SECRET_VARIABLE = "XMPPBYTES_SECRET"
 _DEFAULTS = Limits()
@@ -28,8 +31,8 @@ def domain(text: str) -> str:
     @raise ValueError: when it is none.
     """
     try:
-        jid = JID(text)
-    except (InvalidFormat, UnicodeError) as e:
+        jid = prepareJID(text)
+    except InvalidFormat as e:
         raise ValueError(str(e)) from e
     if jid.user or jid.resource:
         raise ValueError("give the domain of the component, such as proxy.example.org")
@@ -73,13 +76,13 @@ SETTINGS = (
     Setting(name="deny", default=(), repeatable=True, help="who may not, even if allowed; may be repeated"),
     Setting(
         name="handshake-timeout",
-        parse=seconds,
+        parse=timeout,
         default=_DEFAULTS.handshakeTimeout,
         help=f"seconds from a connection to its accepted request [{_DEFAULTS.handshakeTimeout:g}]",
     ),
     Setting(
         name="pending-timeout",
-        parse=seconds,
+        parse=timeout,
         default=_DEFAULTS.pendingTimeout,
         help=f"seconds from a connection to the activation of its bytestream [{_DEFAULTS.pendingTimeout:g}]",
     ),
@@ -130,6 +133,16 @@ SETTINGS = (
         name="usage-log-blur", flag=True, default=False, help="leave JIDs and addresses out of the usage log"
     ),
     Setting(
+        name="dtcp-relay",
+        help="also relay DTCP connections there, a Twisted server endpoint such as tcp:7778 [off]",
+    ),
+    Setting(
+        name="dtcp-relay-open",
+        flag=True,
+        default=False,
+        help="let the DTCP relay believe who people say they are, without asking over XMPP",
+    ),
+    Setting(
         name="drain",
         parse=seconds,
         default=0.0,
@@ -156,10 +169,22 @@ class Options(SettingsOptions):
         See L{SettingsOptions}.
         """
         if values["jid"] is None:
-            raise ConfigurationError("--jid is required: the component's domain, such as proxy.example.org")
-        values["secret"] = _readSecret(values)
+            checkRelayAlone(values)
+        else:
+            if not values["listen"]:
+                raise ConfigurationError("listen names nothing: give at least one endpoint, such as tcp:7777")
+            self._chooseSecret(values)
+            values["secret"] = _readSecret(values)
         accessFrom(values)
         return values
+
+    def _chooseSecret(self, values: dict[str, Any]) -> None:
+        given = self.given & {"secret", "secret-file"}
+        if len(given) == 2:
+            raise ConfigurationError("--secret and --secret-file were both given; give one of them")
+        if given == {"secret"}:
+            # The command line wins, over a file with secret-file as well.
+            values["secret-file"] = None
 
 
 def _readSecret(values: dict[str, Any]) -> str:
@@ -174,7 +199,7 @@ def _readSecret(values: dict[str, Any]) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             secret = file.read().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, ValueError) as e:
         raise ConfigurationError(f"cannot read the secret file {path}: {getattr(e, 'strerror', e)}") from e
     if not secret:
         raise ConfigurationError(f"the secret file {path} is empty")
@@ -190,6 +215,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     _warnOfSecrets(options)
+    # What lives as long as the process is not to be looked through by the garbage collector again and again.
+    reactor.callWhenRunning(gc.freeze)
     try:
         return ProxyService(reactor, options)
     except ConfigurationError as e:

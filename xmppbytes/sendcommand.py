@@ -32,6 +32,13 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="withdraw an offer that is not answered (default: %(default)g)",
     )
+    add(
+        "--method",
+        choices=filecommand.METHODS,
+        help="offer this kind of bytestream only (default: s5b, and in-band as the last resort)",
+    )
+    relay = {"type": filecommand.jidArgument, "metavar": "JID", "action": "append", "default": []}
+    add("--relay", **relay, help="with --method dtcp: also wait at this relay")  # type: ignore[arg-type]
     add("to", type=filecommand.jidArgument, metavar="TO", help="to whom, such as bob@example.org")
     add("files", type=filecommand.fileArgument, metavar="FILE", nargs="+", help="what")
 
@@ -49,7 +56,7 @@ async def send(reactor: Any, options: argparse.Namespace) -> int:
 
     @return: the exit code.
     """
-    files = FileAccount(reactor, options)
+    files = FileAccount(reactor, options, ("s5b", "in-band"))
     finder = ReceiverFinder(reactor)
     finder.setHandlerParent(files.account.manager)
     await files.account.connect()

@@ -76,6 +76,9 @@ class SettingsOptions(usage.Options):  # type: ignore[misc]
         """
         Take note of an option on the command line.
         """
+        if setting is CONFIG:
+            # It is read again later, when a daemon has gone to another folder.
+            text = os.path.abspath(text)
         self._fromCommandLine.setdefault(setting.name, []).append(text)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -212,6 +215,18 @@ def seconds(text: str) -> float:
         value = -1.0
     if not 0 <= value < float("inf"):
         raise ValueError("give a number of seconds, such as 10 or 0.5")
+    return value
+
+
+def timeout(text: str) -> float:
+    """
+    Parse a time in seconds that is more than nothing.
+
+    @raise ValueError: when it is none.
+    """
+    value = seconds(text)
+    if not value:
+        raise ValueError("give more than 0 seconds: nobody could be in time")
     return value
 
 

@@ -7,10 +7,11 @@ here costs one log line, whoever caused it.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import iscoroutine
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,6 +21,8 @@ from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTime
 from twisted.words.protocols.jabber.xmlstream import toResponse
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
+
+from xmppbytes.jids import prepareJID
 
 # Why a request of ours may go without an answer that is of use.
 REQUEST_FAILURES = (StanzaError, RequestTimeout, ConnectionLost, ConnectionDone)
@@ -41,7 +44,11 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         """
         See L{XMPPHandler}.
         """
-        self.xmlstream.addObserver("/iq", self.handleRequest)
+        table = getattr(self.xmlstream, "requestTable", None)
+        if table is None:
+            self.xmlstream.addObserver("/iq", self.handleRequest)
+        else:
+            table |= dict.fromkeys(self.requests, self.handleRequest)
 
     def handleRequest(self, iq: Any) -> None:
         """
@@ -56,11 +63,25 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         if method is None:
             return
         iq.handled = True
+        self._respond(iq, getattr(self, method))
+
+    def _respond(self, iq: Element, method: Callable[[Element], Any]) -> None:
         stream = self.xmlstream
-        answer: Deferred[Any] = maybeDeferred(getattr(self, method), iq)
-        answer.addCallback(_toResult, iq)
-        answer.addErrback(self._toError, iq)
-        answer.addCallback(lambda response: self._reply(stream, response))
+        try:
+            result = method(iq)
+            if iscoroutine(result):
+                result = Deferred.fromCoroutine(result)
+            if not isinstance(result, Deferred):
+                # The common case, without the cost of a Deferred.
+                response = _toResult(result, iq)
+        except Exception:
+            result, response = None, self._toError(Failure(), iq)
+        if not isinstance(result, Deferred):
+            self._reply(stream, response)
+            return
+        result.addCallback(_toResult, iq)
+        result.addErrback(self._toError, iq)
+        result.addCallback(lambda response: self._reply(stream, response))
 
     def ask(
         self,
@@ -93,7 +114,9 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
             self.log.failure(
                 "A request from {sender} failed", failure=failure, sender=iq.getAttribute("from")
             )
-            error = StanzaError("internal-server-error", text="This is our fault; its log says more.")
+            error = StanzaError(
+                "internal-server-error", type="cancel", text="This is our fault; its log says more."
+            )
         response: Element = error.toResponse(iq)
         return response
 
@@ -167,8 +190,8 @@ def parseJID(text: str, what: str) -> JID:
     @raise StanzaError: C{jid-malformed}, when it is none.
     """
     try:
-        return JID(text)
-    except (InvalidFormat, UnicodeError) as e:
+        return prepareJID(text)
+    except InvalidFormat as e:
         raise StanzaError("jid-malformed", text=f"{what} {text!r} is not a valid address: {e}") from e
 
 

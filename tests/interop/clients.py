@@ -78,7 +78,8 @@ class FileClient(Peer):
         return sys.executable
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONUNBUFFERED": "1"}
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return {**inherited, "PYTHONUNBUFFERED": "1"}
 
     def command(self) -> list[str]:
         return [
@@ -90,6 +91,11 @@ class FileClient(Peer):
     async def untilSees(self, other: Peer) -> None:
         """
         Wait until it knows that another client is online; not all of them can offer a file before that.
+        """
+
+    async def untilFindsProxy(self) -> None:
+        """
+        Wait until it has found a proxy; not all of them wait for that themselves before they offer a file.
         """
 
     def offer(self, to: str, path: Path | str) -> None:
@@ -128,14 +134,21 @@ class Purple(FileClient):
     async def untilSees(self, other: Any) -> None:
         await self.wait("buddy-on", name=other.jid.partition("/")[0])
 
+    async def untilFindsProxy(self) -> None:
+        await self.wait("proxy-found")
+
 
 class SlixmppSi(FileClient):
     """
-    slixmpp 1.17 with its SI mended: proxies only.
+    slixmpp 1.17 with its SI mended: it offers proxies only. Left alone it prefers in-band bytestreams, so
+    it is kept from them unless options are given.
     """
 
     client = "slix-si"
     script = "slix_si.py"
+
+    def __init__(self, reactor: Any, server: XmppServer, account: str, *options: str) -> None:
+        super().__init__(reactor, server, account, *(options or ("--methods", "s5b")))
 
 
 class Libervia(FileClient):

@@ -2,7 +2,9 @@
 The services under test, run by twistd as child processes.
 """
 
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from tests.interop.clients import Slixmpp
@@ -26,7 +28,7 @@ class TwistedService(Child):
         self.options = list(options)
 
     def command(self) -> list[str]:
-        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+        twistd = [sys.executable, "-m", "tests.twistd"]
         return [*twistd, "--nodaemon", "--pidfile=", self.plugin, *self.options]
 
 
@@ -77,7 +79,30 @@ class ProxyService(TwistedService):
             *("--server", f"tcp:{self.server.address}:{self.server.componentPort}"),
             *("--listen", f"tcp:{self.port}:interface={literal}"),
             *("--advertise", f"{advertised}:{self.port}"),
+            *("--usage-log", str(self.usagePath)),
         ]
+
+    @property
+    def usagePath(self) -> Path:
+        """
+        Where it writes its usage log.
+        """
+        return self.folder / "usage.jsonl"
+
+    async def untilUsed(self, count: int = 1, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """
+        Wait until bytestreams have ended.
+
+        @return: their records of the usage log.
+        """
+        end = self.reactor.seconds() + timeout
+        while True:
+            lines = self.usagePath.read_text("utf-8").splitlines() if self.usagePath.exists() else []
+            if len(lines) >= count:
+                return [json.loads(line) for line in lines]
+            if self.reactor.seconds() > end:
+                raise self.failed(f"noted {len(lines)} of {count} bytestreams within {timeout:g} s")
+            await self.pause()
 
     async def untilOnline(self, client: Slixmpp, timeout: float = 20.0) -> None:
         """

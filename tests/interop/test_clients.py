@@ -4,10 +4,8 @@ The drivers of the real file-transfer clients: two of them, neither ours, send a
 What is proven here is the harness: later tests put our side in the place of one of the two.
 """
 
-from pathlib import Path
 from typing import Any
 
-from tests.interop import stream
 from tests.interop.case import (
     LAB_ADDRESS,
     LAB_NETWORK,
@@ -16,51 +14,37 @@ from tests.interop.case import (
     PURPLE,
     QXMPP,
     SLIXMPP,
-    InteropTestCase,
 )
 from tests.interop.clients import Libervia, Purple, Qxmpp, SlixmppSi
 from tests.interop.servers import DOMAIN, Prosody
+from tests.interop.transfers import FileTransferTestCase
 
 SIZE = 300_000
 PROXY = f"proxy.{DOMAIN}"
 
 
-class ClientPairTests(InteropTestCase):
+class ClientPairTests(FileTransferTestCase):
     """
     Two real clients at Prosody, whose own proxy listens at an address that is not loopback.
     """
 
     needs = (PROSODY, LAB_NETWORK)
 
-    async def pair(self, sender: Any, receiver: Any, *senderOptions: str) -> tuple[Any, Any]:
+    async def transfer(self, sender: Any, receiver: Any, *senderOptions: str) -> None:
         """
-        Log a sender and a receiver in.
+        Start the server and both clients, and let romeo send a file to juliet.
         """
-        server = await self.launch(Prosody(self.reactor, proxy65=PROXY, proxy65Address=LAB_ADDRESS))
-        juliet = await self.launch(receiver(self.reactor, server, "juliet"))
-        romeo = await self.launch(sender(self.reactor, server, "romeo", *senderOptions))
-        await romeo.untilSees(juliet)
-        self.server = server
-        return romeo, juliet
+        self.server = await self.launch(Prosody(self.reactor, proxy65=PROXY, proxy65Address=LAB_ADDRESS))
+        await self.send(*await self.pair(self.server, sender, receiver, *senderOptions), SIZE)
 
-    async def send(self, romeo: Any, juliet: Any) -> None:
+    def path(self) -> str:
         """
-        Let romeo send a file, and see that juliet gets it whole.
+        Tell from the server's log which way the file has taken.
         """
-        path = Path(self.mktemp())
-        digest = stream.write(str(path), self.id(), SIZE)
-        romeo.offer(juliet.jid, path)
-        saved = await juliet.untilSaved()
-        self.assertEqual(
-            (saved["event"], saved["size"], saved.get("sha256")), ("file-saved", SIZE, digest), saved
-        )
-        self.assertEqual((await romeo.untilSent())["event"], "file-send-complete")
-
-    def relayed(self) -> bool:
-        """
-        Tell whether the server's proxy has connected two parties.
-        """
-        return f"{PROXY}:proxy65" in self.server.log() and "Transfer activated" in self.server.log()
+        log = self.server.log()
+        if "<data " in log:
+            return "in-band"
+        return "proxy" if "Transfer activated" in log else "direct"
 
 
 class PurpleSlixmppTests(ClientPairTests):
@@ -70,15 +54,22 @@ class PurpleSlixmppTests(ClientPairTests):
         """
         libpurple sends directly to slixmpp.
         """
-        await self.send(*await self.pair(Purple, SlixmppSi))
-        self.assertFalse(self.relayed())
+        await self.transfer(Purple, SlixmppSi)
+        self.assertEqual(self.path(), "direct")
 
     async def test_proxy(self) -> None:
         """
         slixmpp sends to libpurple through the proxy, the only way that it knows.
         """
-        await self.send(*await self.pair(SlixmppSi, Purple, "--methods", "s5b"))
-        self.assertTrue(self.relayed())
+        await self.transfer(SlixmppSi, Purple)
+        self.assertEqual(self.path(), "proxy")
+
+    async def test_inBand(self) -> None:
+        """
+        Where slixmpp may choose it takes an in-band bytestream.
+        """
+        await self.transfer(Purple, lambda *a: SlixmppSi(*a, "--methods", "s5b,ibb"))
+        self.assertEqual(self.path(), "in-band")
 
 
 class QxmppTests(ClientPairTests):
@@ -88,8 +79,8 @@ class QxmppTests(ClientPairTests):
         """
         QXmpp sends to libpurple through the proxy when it may use nothing else.
         """
-        await self.send(*await self.pair(Qxmpp, Purple, "accept", PROXY, "proxyonly"))
-        self.assertTrue(self.relayed())
+        await self.transfer(Qxmpp, Purple, "accept", PROXY, "proxyonly")
+        self.assertEqual(self.path(), "proxy")
 
 
 class LiberviaTests(ClientPairTests):
@@ -99,11 +90,12 @@ class LiberviaTests(ClientPairTests):
         """
         Libervia sends directly to libpurple.
         """
-        await self.send(*await self.pair(Libervia, Purple))
-        self.assertFalse(self.relayed())
+        await self.transfer(Libervia, Purple)
+        self.assertEqual(self.path(), "direct")
 
     async def test_receiving(self) -> None:
         """
         Libervia receives from libpurple.
         """
-        await self.send(*await self.pair(Purple, Libervia))
+        await self.transfer(Purple, Libervia)
+        self.assertEqual(self.path(), "direct")

@@ -152,8 +152,8 @@ class ProxyChild(Child):
             *limit,
             *(
                 sys.executable,
-                "-c",
-                "from twisted.scripts.twistd import run; run()",
+                "-m",
+                "tests.twistd",
                 "--nodaemon",
                 "--pidfile=",
             ),

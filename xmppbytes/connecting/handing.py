@@ -32,7 +32,8 @@ def handOverTo(leg: ILeg, protocol: IProtocol) -> None:
     # connectionMade is to find it paused afterwards.
     transport.resumeProducing()
     leg.handOver(protocol)
-    if early and not getattr(transport, "disconnecting", False):
+    over = getattr(transport, "disconnecting", False) or not getattr(transport, "connected", True)
+    if early and not over:
         protocol.dataReceived(early)
 
 

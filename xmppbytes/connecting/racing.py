@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -50,6 +50,7 @@ class Attempt(Generic[T]):
     lag: float = 0.0
     running: Deferred[T] | None = field(default=None, init=False, repr=False)
     timeout: IDelayedCall | None = field(default=None, init=False, repr=False)
+    timedOut: bool = field(default=False, init=False, repr=False)
 
 
 def race(
@@ -129,9 +130,8 @@ class _Race(Generic[T]):
             if not self._running:
                 # Nobody is under way, so that waiting would win nothing: all turns move forward.
                 self._began = min(self._began, now - offset)
-            remaining = self._began + offset - now
-            if remaining > 0:
-                self._nextTimer = self._clock.callLater(remaining, self._proceed)
+            elif self._began + offset > now:
+                self._nextTimer = self._clock.callLater(self._began + offset - now, self._proceed)
                 return
             del self._waiting[0]
             self._start(attempt)
@@ -140,10 +140,15 @@ class _Race(Generic[T]):
         self._running.append(attempt)
         attempt.running = maybeDeferred(attempt.start)
         if not attempt.running.called:
-            attempt.timeout = self._clock.callLater(self._timing.attempt, attempt.running.cancel)
+            attempt.timeout = self._clock.callLater(self._timing.attempt, self._attemptTimedOut, attempt)
         attempt.running.addCallbacks(
             self._succeeded, self._attemptFailed, callbackArgs=(attempt,), errbackArgs=(attempt,)
         )
+
+    def _attemptTimedOut(self, attempt: Attempt[T]) -> None:
+        attempt.timedOut = True
+        assert attempt.running is not None
+        attempt.running.cancel()
 
     def _ended(self, attempt: Attempt[T]) -> None:
         if attempt.timeout is not None and attempt.timeout.active():
@@ -163,7 +168,7 @@ class _Race(Generic[T]):
         self._ended(attempt)
         if self._over:
             return
-        if failure.check(CancelledError):
+        if attempt.timedOut:
             text = f"no answer within {self._timing.attempt:g} s"
         else:
             text = failure.getErrorMessage().rstrip(".")

@@ -10,6 +10,7 @@ from twisted.words.protocols.jabber.jid import JID
 from xmppbytes.connecting.addresses import LocalAddress, localAddresses, parseAddress, plainAddress
 from xmppbytes.connecting.policy import AddressPolicy
 from xmppbytes.errors import NegotiationError
+from xmppbytes.jids import prepareJID
 
 # Psi looks at five streamhosts of an offer: leave one for a proxy.
 MAX_OWN_ADDRESSES = 4
@@ -51,14 +52,15 @@ class ServerEntity:
             return self.nameOf(self._jid)
         if self._stream is None:
             raise NegotiationError("there is no connection to the XMPP server at present; try again later")
-        own: JID = getattr(self._stream.authenticator, "jid", None) or self._stream.thisEntity
+        authenticator = getattr(self._stream, "authenticator", None)
+        own: JID = getattr(authenticator, "jid", None) or self._stream.thisEntity
         return str(own.full())
 
     def nameOf(self, address: str) -> str:
         """
         See L{IBytestreamSurroundings}.
         """
-        return str(JID(address).full())
+        return str(prepareJID(address).full())
 
     def offeredAddresses(self, peer: str) -> list[str]:
         """
@@ -83,9 +85,10 @@ class ServerEntity:
         """
         The IP address of one end of the connection to the server; empty when it has none.
         """
-        if self._stream is None:
+        transport = getattr(self._stream, "transport", None)
+        if transport is None:
             return ""
-        address = getattr(self._stream.transport, which)()
+        address = getattr(transport, which)()
         return plainAddress(str(getattr(address, "host", "")))
 
 

@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.interfaces import IAccessPolicy
+from xmppbytes.jids import prepareJID
 
 
 class AddressRules:
@@ -32,9 +33,11 @@ class AddressRules:
             self._everyone = True
             return
         wildcard = rule.startswith("*.")
+        if "*" in rule.removeprefix("*.").partition("/")[0]:
+            raise ConfigurationError(f"{rule!r} is no address rule: * stands alone, or before .domain")
         try:
-            jid = JID(rule[2:] if wildcard else rule)
-        except (InvalidFormat, UnicodeError) as e:
+            jid = prepareJID(rule[2:] if wildcard else rule)
+        except InvalidFormat as e:
             raise ConfigurationError(
                 f"{rule!r} is no address rule ({e}): give a JID, a domain, *.domain or *"
             ) from e
@@ -82,7 +85,9 @@ def defaultAllow(serviceDomain: str) -> tuple[str, ...]:
     """
     The rules for a service that was told nothing: the domain that it is part of, and its subdomains.
 
+    Of a parent without a dot the subdomains are left out: C{example.org} is not to serve all of C{org}.
+
     @param serviceDomain: the domain of the service, such as C{proxy.example.org}.
     """
     parent = serviceDomain.partition(".")[2] or serviceDomain
-    return (parent, f"*.{parent}")
+    return (parent, f"*.{parent}") if "." in parent else (parent,)

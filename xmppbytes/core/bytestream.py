@@ -31,15 +31,18 @@ class Route:
 
     @ivar address: the IP address at the other end of our connection.
     @ivar port: its port.
-    @ivar proxy: the JID of the proxy that is there; C{None} when it is the peer itself.
+    @ivar proxy: the JID of the proxy or relay that is there; C{None} when it is the peer itself.
+    @ivar encrypted: whether the bytes are encrypted from end to end, by TLS.
     """
 
     address: str
     port: int
     proxy: str | None = None
+    encrypted: bool = False
 
     def __str__(self) -> str:
-        return f"direct to {self.address}" if self.proxy is None else f"through {self.proxy}"
+        way = f"direct to {self.address}" if self.proxy is None else f"through {self.proxy}"
+        return f"{way}, encrypted" if self.encrypted else way
 
 
 @implementer(IAddress)

@@ -38,8 +38,7 @@ class Deadlines(Generic[T]):
         Begin to wait for an item that is not waited for yet.
         """
         self._ends[item] = self._clock.seconds() + self.seconds
-        if self._timer is None:
-            self._timer = self._clock.callLater(self.seconds, self._fire)
+        self._schedule()
 
     def discard(self, item: T) -> None:
         """
@@ -62,6 +61,10 @@ class Deadlines(Generic[T]):
             # An earlier callback may have discarded a later item.
             if self._ends.pop(item, None) is not None:
                 self._expired(item)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if self._ends and self._timer is None:
+            # Not the new item's: a callback may add one while older ones still wait.
             soonest = next(iter(self._ends.values()))
             self._timer = self._clock.callLater(max(0.0, soonest - self._clock.seconds()), self._fire)

@@ -3,7 +3,6 @@ The relay engines that a reactor can drive, and the choice among them.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
@@ -11,30 +10,30 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from xmppbytes.core.leg import LegKind
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.relay import CopyEngine
 from xmppbytes.core.splice import SplicedPair, Splicer, SpliceUnsupported, closeSocket, spliceWorks
-from xmppbytes.core.takeover import Takeover, isTakeable
+from xmppbytes.core.takeover import PairTakeover, acceptable
 from xmppbytes.core.throttle import BURST_SECONDS
+from xmppbytes.core.workers import WorkerEngine
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.interfaces import ILeg, IRelayedSession, IRelayEngine
-
-# A page: what fits into the smallest pipe.
-_MAX_EARLY = 4096
 
 log = Logger()
 
 
-def makeEngines(reactor: Any, choice: str = "auto") -> list[IRelayEngine]:
+def makeEngines(reactor: Any, choice: str = "auto", workers: int = 0) -> list[IRelayEngine]:
     """
     Make the engines of a service, the best first. The last accepts every pair.
 
     @param reactor: provides C{IReactorFDSet} and C{IReactorTime}.
     @param choice: C{"auto"}: splice where the platform can; C{"splice"}: or not at all;
         C{"copy"}: through Python only.
+    @param workers: how many processes are to splice; 0: this one does. They start with the reactor.
     @raise ConfigurationError: when there is no such choice, or it cannot be had.
     """
+    if workers < 0 or (workers and choice == "copy"):
+        raise ConfigurationError("workers only splice: ask for 0 or more of them, and not for copy")
     copy = CopyEngine(reactor)
     if choice == "copy":
         engines: list[IRelayEngine] = [copy]
@@ -42,6 +41,9 @@ def makeEngines(reactor: Any, choice: str = "auto") -> list[IRelayEngine]:
         raise ConfigurationError(f"{choice!r} is no way to relay: choose auto, splice or copy")
     elif spliceWorks():
         engines = [SpliceEngine(reactor, copy), copy]
+        if workers:
+            engines.insert(0, workerEngine := WorkerEngine(reactor, workers))
+            reactor.callWhenRunning(workerEngine.start)
     elif choice == "auto":
         engines = [copy]
     else:
@@ -54,16 +56,6 @@ def makeEngines(reactor: Any, choice: str = "auto") -> list[IRelayEngine]:
         choice=choice,
     )
     return engines
-
-
-def acceptable(first: ILeg, second: ILeg) -> bool:
-    """
-    Tell whether two legs are plain TCP connections whose sockets can be taken over.
-    """
-    return all(
-        leg.kind is LegKind.STREAM and len(leg.early) <= _MAX_EARLY and isTakeable(leg.transport)
-        for leg in (first, second)
-    )
 
 
 @implementer(IRelayEngine, IReadDescriptor)
@@ -108,7 +100,7 @@ class SpliceEngine:
         except (SpliceUnsupported, OSError) as e:
             log.warn("Falling back to relay by {engine}: {reason}", engine=self._fallback.name, reason=e)
             for end, leg in ends:
-                if end.held:
+                if end.pipe is not None:
                     leg.early = splicer.takeBack(end)
             return cast(IRelayedSession, self._fallback.link(first, second, rate, ended))
         taking = PairTakeover(lambda *descriptors: self._taken(pair, *descriptors))
@@ -185,31 +177,3 @@ class SpliceEngine:
         See L{IReadDescriptor}.
         """
         return "splice"
-
-
-class PairTakeover:
-    """
-    Takes the sockets of both legs of a pair.
-    """
-
-    __slots__ = ("_descriptors", "_taken")
-
-    def __init__(self, taken: Callable[[int, int], None]) -> None:
-        """
-        @param taken: called with both descriptors when both transports have let go; -1 for one that
-            was lost.
-        """
-        self._taken = taken
-        self._descriptors: dict[int, int] = {}
-
-    def begin(self, first: ILeg, second: ILeg) -> None:
-        """
-        Take the sockets. C{taken} is never called before this returns.
-        """
-        for index, leg in enumerate((first, second)):
-            leg.handOver(Takeover(partial(self._have, index)))
-
-    def _have(self, index: int, descriptor: int) -> None:
-        self._descriptors[index] = descriptor
-        if len(self._descriptors) == 2:
-            self._taken(self._descriptors[0], self._descriptors[1])

@@ -10,7 +10,7 @@ from typing import Any
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -72,7 +72,9 @@ class HandshakeProtocol(Protocol):
         self._parser: IncrementalParser | None = parser
         self._deadlines = deadlines
         self._received = 0
+        self._completed = False
         self._successor: IProtocol | None = None
+        self._lost: Failure | None = None
 
     @property
     def inHandshake(self) -> bool:
@@ -97,9 +99,12 @@ class HandshakeProtocol(Protocol):
         if self._successor is not None:
             self._successor.dataReceived(data)
             return
-        if self._parser is None:
-            # Complete, or failed and closing: a transport may still deliver what it had read.
+        if self._completed:
+            # A transport may still deliver what it had read before it was paused.
             self.early += data
+            return
+        if self._parser is None:
+            # Failed, and closing: TLS delivers until the peer agrees to close, which it may never do.
             return
         self._received += len(data)
         self._parse(data)
@@ -141,7 +146,9 @@ class HandshakeProtocol(Protocol):
         that read once for each message would lose the second. Written directly where the transport
         can, which spares the turn as well.
         """
-        write = getattr(self.transport, "writeSomeData", None)
+        # TLS lends us this method of the connection below: what it writes would not be encrypted.
+        plain = ITCPTransport.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport)
+        write = getattr(self.transport, "writeSomeData", None) if plain else None
         sent = write(data) if write is not None else 0
         if isinstance(sent, int) and sent < len(data):
             self.transport.write(data[sent:])
@@ -152,9 +159,19 @@ class HandshakeProtocol(Protocol):
         """
         assert self._parser is not None
         self._deadlines.discard(self)
-        self.early = self._parser.rest() + self.early
+        self.early = self._parser.rest()
         self._parser = None
+        self._completed = True
         self.transport.pauseProducing()
+
+    def abandon(self) -> None:
+        """
+        Stop to care: whoever closes the connection has told why, and what still comes is nobody's.
+        """
+        self._limitClosing()
+        self._parser = None
+        self._completed = False
+        self.early = b""
 
     def fail(self, error: BytestreamError) -> None:
         """
@@ -162,15 +179,24 @@ class HandshakeProtocol(Protocol):
         """
         if self._parser is None:
             return
-        self._deadlines.discard(self)
+        self._limitClosing()
         self._parser = None
         self.handshakeFailed(error)
         self.transport.loseConnection()
 
+    def _limitClosing(self) -> None:
+        # To close takes a moment, but TLS waits for the peer to agree: not longer than for a handshake.
+        self._deadlines.discard(self)
+        if self._lost is None:
+            self._deadlines.add(self)
+
     def timedOut(self) -> None:
         """
-        The time for the handshake is over.
+        The time for the handshake, or for closing the connection, is over.
         """
+        if self._parser is None:
+            self.transport.abortConnection()
+            return
         self.fail(HandshakeTimeout(f"no complete handshake within {self._deadlines.seconds:g} s"))
 
     def handOver(self, protocol: IProtocol) -> None:
@@ -181,6 +207,9 @@ class HandshakeProtocol(Protocol):
             self.transport.bufferSize = RELAY_READ_SIZE
         self._successor = protocol
         protocol.makeConnection(self.transport)
+        if self._lost is not None:
+            # It was lost between the handshake and now, when there was nobody to tell.
+            protocol.connectionLost(self._lost)
 
     def readConnectionLost(self) -> None:
         """
@@ -209,6 +238,7 @@ class HandshakeProtocol(Protocol):
         The connection is gone.
         """
         self._deadlines.discard(self)
+        self._lost = reason
         if self._successor is not None:
             self._successor.connectionLost(reason)
         elif self._parser is not None:
@@ -225,7 +255,7 @@ def handshakeDeadlines(clock: Any, seconds: float) -> Deadlines[HandshakeProtoco
     @param clock: an C{IReactorTime}.
     @param seconds: from connection to completion.
     """
-    return Deadlines(clock, seconds, HandshakeProtocol.timedOut)
+    return Deadlines(clock, seconds, lambda connection: connection.timedOut())
 
 
 def prepareConnection(transport: Any) -> None:

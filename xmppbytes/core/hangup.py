@@ -7,6 +7,8 @@ left would keep its place until its time is over, as it does in other proxies.
 A connection that was closed with bytes unread is a sender that was quick: it is kept, its bytes count.
 """
 
+import errno
+import os
 import select
 import socket
 import struct
@@ -43,28 +45,40 @@ class EpollWatch:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[], None]] = {}
+        # A transport forgets its descriptor when it is closed; so it is remembered here.
+        self._descriptorOf: dict[Any, int] = {}
+        self._watched: dict[int, tuple[Any, Callable[[], None]]] = {}
 
     def watch(self, transport: Any, gone: Callable[[], None]) -> None:
         """
         See L{IHangupWatch}.
         """
         descriptor = transport.fileno()
+        self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
         if not self._watched:
             self._reactor.addReader(self)
-        self._watched[descriptor] = gone
-        self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
+        self._descriptorOf[transport] = descriptor
+        self._watched[descriptor] = (transport, gone)
 
     def unwatch(self, transport: Any) -> None:
         """
         See L{IHangupWatch}.
         """
-        descriptor = transport.fileno()
-        if self._watched.pop(descriptor, None) is None:
+        if transport not in self._descriptorOf:
             return
-        self._epoll.unregister(descriptor)
+        descriptor = self._forget(transport)
+        # The kernel forgets a descriptor that is closed, and may have given its number to another.
+        if transport.fileno() == descriptor and not self._epoll.closed:
+            self._epoll.unregister(descriptor)
         if not self._watched:
             self._reactor.removeReader(self)
+
+    def _forget(self, transport: Any) -> int:
+        descriptor = self._descriptorOf.pop(transport)
+        known = self._watched.get(descriptor)
+        if known is not None and known[0] is transport:
+            del self._watched[descriptor]
+        return descriptor
 
     def fileno(self) -> int:
         """
@@ -77,15 +91,12 @@ class EpollWatch:
         See L{IReadDescriptor}.
         """
         for descriptor, events in self._epoll.poll(0, 256):
-            gone = self._watched.get(descriptor)
-            if gone is None:
+            if descriptor not in self._watched:
                 continue
+            transport, gone = self._watched[descriptor]
             if events & (select.EPOLLHUP | select.EPOLLERR) or _unread(descriptor) == 0:
-                self._epoll.unregister(descriptor)
-                del self._watched[descriptor]
+                self.unwatch(transport)
                 gone()
-        if not self._watched:
-            self._reactor.removeReader(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -108,14 +119,14 @@ class PeekWatch:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._watched: dict[Any, Callable[[], None]] = {}
         self._timer: IDelayedCall | None = None
 
     def watch(self, transport: Any, gone: Callable[[], None]) -> None:
         """
         See L{IHangupWatch}.
         """
-        self._watched[transport.fileno()] = gone
+        self._watched[transport] = gone
         if self._timer is None:
             self._timer = self._clock.callLater(PEEK_INTERVAL, self._look)
 
@@ -123,15 +134,15 @@ class PeekWatch:
         """
         See L{IHangupWatch}.
         """
-        self._watched.pop(transport.fileno(), None)
+        self._watched.pop(transport, None)
         if not self._watched and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look(self) -> None:
         self._timer = None
-        for descriptor in [d for d in self._watched if _isGone(d)]:
-            gone = self._watched.pop(descriptor, None)
+        for transport in [t for t in self._watched if _isGone(t.fileno())]:
+            gone = self._watched.pop(transport, None)
             if gone is not None:
                 gone()
         if self._watched and self._timer is None:
@@ -161,8 +172,15 @@ def _unread(descriptor: int) -> int:
 
 
 def _isGone(descriptor: int) -> bool:
-    duplicate = socket.socket(fileno=socket.dup(descriptor))
     try:
+        duplicate = socket.socket(fileno=os.dup(descriptor))
+    except OSError as e:
+        # Short of descriptors nothing can be said; a descriptor that is closed already is gone.
+        return e.errno == errno.EBADF
+    try:
+        # A reset is told only behind what is unread, which may be never.
+        if duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return True
         return duplicate.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
         return False

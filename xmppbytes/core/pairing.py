@@ -77,7 +77,7 @@ class Rendezvous:
             raise KeyTaken("the other party of this bytestream asked for another kind of it")
         self._keyOf[leg] = key
         self._legsOf[key] = (*others, leg)
-        self._watch.watch(leg.transport, lambda: leg.close("it left before the activation"))
+        self._watch.watch(leg.transport, lambda: self._left(leg))
 
     def leave(self, leg: ILeg) -> None:
         """
@@ -125,7 +125,12 @@ class Rendezvous:
         self.sessions.check(parties)
         for leg in legs:
             self._forget(leg)
-        return self.sessions.start(key, parties, *legs)
+        try:
+            return self.sessions.start(key, parties, *legs)
+        except Exception:
+            for leg in legs:
+                leg.close("the relay failed to start")
+            raise
 
     def closeAll(self, reason: str) -> None:
         """
@@ -143,6 +148,11 @@ class Rendezvous:
             raise PartyMissing("a party has not initialised its UDP channel yet")
         if not all(leg.speaksFor(parties) for leg in legs):
             raise PartyMismatch("the connected parties say that they are others than the activation names")
+
+    def _left(self, leg: ILeg) -> None:
+        # Who has sent all that it had glued to its request, and left, was quick: its bytes count.
+        if not leg.early:
+            leg.close("it left before the activation")
 
     def _expired(self, leg: ILeg) -> None:
         leg.close(f"no activation within {self.limits.pendingTimeout:g} s")

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IPushProducer,
     IReactorTime,
+    ISSLTransport,
 )
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -70,6 +71,7 @@ class CopiedSession:
         self._first = _End(self)
         self._second = _End(self)
         self._first.peer, self._second.peer = self._second, self._first
+        self._turns = [self._first, self._second]
         self.setRate(rate)
 
     def start(self, first: ILeg, second: ILeg) -> None:
@@ -122,8 +124,10 @@ class CopiedSession:
 
     def _continue(self) -> None:
         self._waiting = None
-        self._first.forwardHeld()
-        self._second.forwardHeld()
+        # By turns: whoever comes first may take all that there is.
+        self._turns.reverse()
+        for end in self._turns:
+            end.forwardHeld()
 
     def endLost(self, end: "_End", clean: bool) -> None:
         """
@@ -134,7 +138,7 @@ class CopiedSession:
         self._alive -= 1
         if not clean:
             self.abort(Outcome.BROKEN)
-        else:
+        elif not end.held:
             end.peer.finish()
         if self._alive == 0:
             if self._waiting is not None:
@@ -155,12 +159,19 @@ class _End(Protocol):
     def __init__(self, session: CopiedSession) -> None:
         self._session = session
         self.forwarded = 0
-        self._held = b""
+        self.held = b""
         self._paused = True
         self._blocked = False
         self._readEnded = False
         self._open = True
         self._finishing = False
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether everything that the party sent was passed on.
+        """
+        return self._readEnded and not self.held
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self.peer, True)
@@ -169,7 +180,7 @@ class _End(Protocol):
         """
         Read, unless the other side is full or the rate limit is used up.
         """
-        if self._paused and not self._blocked and not self._held and self._open:
+        if self._paused and not (self._blocked or self.held or self._readEnded) and self._open:
             self._paused = False
             self.transport.resumeProducing()
 
@@ -179,28 +190,32 @@ class _End(Protocol):
             self.transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._held:
-            self._held += data
+        if self.held:
+            self.held += data
         else:
             self._forward(data)
 
     def _forward(self, data: bytes) -> None:
+        if not self.peer._open:
+            # Nobody is left to get it.
+            self.held = b""
+            return
         granted = self._session.allowance(len(data))
-        self._held = data[granted:]
-        if self._held:
+        self.held = data[granted:]
+        if self.held:
             self._pause()
-        if granted and self.peer._open:
+        if granted:
             self.forwarded += granted
             self.peer.transport.write(data[:granted])
-        if self._readEnded and not self._held:
-            self.peer.finishWriting()
+        if self._readEnded and not self.held:
+            self._delivered()
 
     def forwardHeld(self) -> None:
         """
         Go on after the rate limit made this direction wait.
         """
-        if self._held:
-            self._forward(self._held)
+        if self.held:
+            self._forward(self.held)
         self.resume()
 
     def readConnectionLost(self) -> None:
@@ -208,8 +223,14 @@ class _End(Protocol):
         The party has sent everything: see L{IHalfCloseableProtocol}.
         """
         self._readEnded = True
-        if not self._held:
+        if not self.held:
+            self._delivered()
+
+    def _delivered(self) -> None:
+        if self._open:
             self.peer.finishWriting()
+        else:
+            self.peer.finish()
 
     def writeConnectionLost(self) -> None:
         """
@@ -225,12 +246,13 @@ class _End(Protocol):
         self._finishing = True
         self.transport.unregisterProducer()
         transport = self.transport
-        if IHalfCloseableDescriptor.providedBy(transport):
+        if IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport):
             self.transport.loseWriteConnection()
         else:
-            # TLS in Twisted knows no half-close: the end of one direction is the end of both.
+            # TLS in Twisted knows no half-close, though it passes the method of the connection below
+            # on: the end of one direction is the end of both.
             self.transport.loseConnection()
-        if self._readEnded and self.peer._readEnded:
+        if self.ended and self.peer.ended:
             self.finish()
             self.peer.finish()
 
@@ -254,6 +276,7 @@ class _End(Protocol):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._open = False
+        self._readEnded = True
         self._session.endLost(self, reason.check(ConnectionDone) is not None)
 
     def pauseProducing(self) -> None:

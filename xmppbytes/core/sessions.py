@@ -45,7 +45,8 @@ class Parties:
         return self.requester.partition("/")[0]
 
     def __str__(self) -> str:
-        return f"{self.requester} -> {self.target} (sid {self.sid})"
+        # The sid may be any text, line ends as well.
+        return f"{self.requester} -> {self.target} (sid {self.sid!r})"
 
 
 @dataclass(slots=True, eq=False)
@@ -136,6 +137,7 @@ class Sessions:
         Relay between two legs.
 
         @raise LimitReached: when a limit would be passed; the legs are untouched.
+        @raise Exception: whatever the engine raises; nothing is remembered of the session.
         """
         self.check(parties)
         engine = next(engine for engine in self._engines if engine.accepts(first, second))
@@ -151,12 +153,16 @@ class Sessions:
         def ended(outcome: Outcome) -> None:
             self._ended(session, outcome)
 
-        session.relayed = engine.link(first, second, self.limits.rateLimit, ended)
+        try:
+            session.relayed = engine.link(first, second, self.limits.rateLimit, ended)
+        except Exception:
+            self._remove(session)
+            raise
+        # One field that is formatted here: the log's own formatting is slow, and this is a hot path.
         self.log.info(
-            "Activated {parties}: {addresses[0]} and {addresses[1]}, relay {engine}",
-            parties=parties,
-            addresses=session.addresses,
-            engine=engine.name,
+            "Activated {summary}",
+            summary=f"{parties}: {first.address} and {second.address}, relay {engine.name}",
+            session=session,
         )
         return session
 
@@ -187,21 +193,23 @@ class Sessions:
         for session in self:
             session.relayed.abort(outcome)
 
-    def _ended(self, session: Session, outcome: Outcome) -> None:
+    def _remove(self, session: Session) -> None:
         parties = session.parties
         del self._byKey[session.key]
-        if self._byRequest.get((parties.requester, parties.sid)) is session:
-            del self._byRequest[parties.requester, parties.sid]
+        del self._byRequest[parties.requester, parties.sid]
         self._perAccount[parties.account] -= 1
         if not self._perAccount[parties.account]:
             del self._perAccount[parties.account]
+
+    def _ended(self, session: Session, outcome: Outcome) -> None:
+        self._remove(session)
         record = self._recordOf(session, outcome)
+        sent, returned = record.byteCounts
         self.log.info(
-            "Ended {parties}: {outcome}, {byteCounts[0]} and {byteCounts[1]} bytes in {seconds:.3f} s",
-            parties=parties,
-            outcome=outcome.value,
-            byteCounts=record.byteCounts,
-            seconds=record.seconds,
+            "Ended {summary}",
+            summary=f"{session.parties}: {outcome.value}, "
+            f"{sent} and {returned} bytes in {record.seconds:.3f} s",
+            usage=record,
         )
         self._usage.record(record)
         if not self._byKey:
@@ -241,7 +249,7 @@ class Sessions:
             if counts != session.seen:
                 session.seen = counts
                 session.movedAt = moment
-            elif moment - session.movedAt >= self.limits.idleTimeout:
+            elif 0 < self.limits.idleTimeout <= moment - session.movedAt:
                 session.relayed.abort(Outcome.IDLE)
         if self._byKey:
             self._watchIdle()

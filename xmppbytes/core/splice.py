@@ -13,6 +13,7 @@ The rules of the loop, each of which prevents a stall, a spin or a loss:
     - A pipe is filled only when it is empty: then C{EAGAIN} means that the socket is, and not the pipe.
     - Whoever took less than there was room for has emptied the socket and needs no new arming, unless
       an end of stream was announced: it would not be announced again.
+    - A session that has used its rate limit up is left alone until the next round of those.
     - A socket that takes no more is watched for room (C{EPOLLOUT}) until it does; its sender is not
       looked at before.
     - Connections are made to reset when closed, and only a stream that has ended well is closed
@@ -23,7 +24,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 from typing import Protocol
 
@@ -51,6 +52,22 @@ class SpliceUnsupported(Exception):
     """
     The kernel does not splice these sockets.
     """
+
+
+class Tally(Protocol):
+    """
+    Two counters.
+    """
+
+    def __getitem__(self, index: int, /) -> int:
+        """
+        Read one.
+        """
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        """
+        Set one.
+        """
 
 
 class Owner(Protocol):
@@ -108,7 +125,7 @@ class SplicedPair:
         splicer: "Splicer",
         rate: int | None,
         ended: Callable[[Outcome], None],
-        tally: MutableSequence[int],
+        tally: Tally,
     ) -> None:
         self._splicer = splicer
         self.ended = ended
@@ -171,7 +188,7 @@ class Splicer:
         return self._epoll.fileno()
 
     def pair(
-        self, rate: int | None, ended: Callable[[Outcome], None], tally: MutableSequence[int] | None = None
+        self, rate: int | None, ended: Callable[[Outcome], None], tally: Tally | None = None
     ) -> SplicedPair:
         """
         Make a pair that has no connections yet.
@@ -265,7 +282,8 @@ class Splicer:
         Go on with the sessions that had used their rate limit up.
         """
         throttled, self._throttled = self._throttled, {}
-        for end in throttled:
+        # Backwards: of the two directions of a session, the one that went short goes first.
+        for end in reversed(throttled):
             if end.descriptor >= 0 and not end.held and not end.ended:
                 self._move(end, True)
 
@@ -273,10 +291,16 @@ class Splicer:
         """
         Tell who wants to know that pairs have ended.
         """
-        while self._over:
-            pair = self._over.pop()
-            assert pair.outcome is not None
-            pair.ended(pair.outcome)
+        over, self._over = self._over, []
+        try:
+            while over:
+                pair = over.pop()
+                assert pair.outcome is not None
+                pair.ended(pair.outcome)
+        finally:
+            if over:
+                self._over += over
+                self._owner.settleSoon()
 
     def end(self, pair: SplicedPair, outcome: Outcome) -> None:
         """
@@ -341,6 +365,8 @@ class Splicer:
         wanted = pipe.size
         bucket = source.pair.bucket
         if bucket is not None:
+            if source in self._throttled:
+                return False
             wanted = min(wanted, bucket.room())
             if wanted <= 0:
                 self._throttle(source)
@@ -355,6 +381,9 @@ class Splicer:
         source.held += count
         if bucket is not None:
             bucket.spend(count)
+            if count == wanted < pipe.size:
+                # Not a few bytes again and again, as the allowance grows: much after a pause.
+                self._throttle(source)
         # A page of the pipe holds one byte at least: so few bytes cannot have filled it.
         return count == wanted or count >= pipe.size // PAGE
 

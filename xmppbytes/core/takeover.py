@@ -10,6 +10,7 @@ the duplicate, and nobody but its new owner will ever read from it or write to i
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IPullProducer, ISSLTransport
@@ -19,8 +20,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.core.leg import LegKind
+from xmppbytes.interfaces import ILeg
+
 log = Logger()
 
+# A page: what fits into the smallest pipe.
+_MAX_EARLY = 4096
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -94,3 +100,41 @@ class Takeover(Protocol):
         The transport is done with the socket.
         """
         self._taken(self._descriptor)
+
+
+def acceptable(first: ILeg, second: ILeg) -> bool:
+    """
+    Tell whether two legs are plain TCP connections whose sockets can be taken over.
+    """
+    return all(
+        leg.kind is LegKind.STREAM and len(leg.early) <= _MAX_EARLY and isTakeable(leg.transport)
+        for leg in (first, second)
+    )
+
+
+class PairTakeover:
+    """
+    Takes the sockets of both legs of a pair.
+    """
+
+    __slots__ = ("_descriptors", "_taken")
+
+    def __init__(self, taken: Callable[[int, int], None]) -> None:
+        """
+        @param taken: called with both descriptors when both transports have let go; -1 for one that
+            was lost.
+        """
+        self._taken = taken
+        self._descriptors: dict[int, int] = {}
+
+    def begin(self, first: ILeg, second: ILeg) -> None:
+        """
+        Take the sockets. C{taken} is never called before this returns.
+        """
+        for index, leg in enumerate((first, second)):
+            leg.handOver(Takeover(partial(self._have, index)))
+
+    def _have(self, index: int, descriptor: int) -> None:
+        self._descriptors[index] = descriptor
+        if len(self._descriptors) == 2:
+            self._taken(self._descriptors[0], self._descriptors[1])

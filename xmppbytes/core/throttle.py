@@ -4,8 +4,8 @@ A token bucket, for rate limits.
 
 from collections.abc import Callable
 
-# How long whoever found no room waits, in seconds, and how much of a second's allowance may go at
-# once. Short, so that a slow stream trickles: some receivers give up when no byte comes for a while.
+# How long whoever found no room waits, in seconds; twice that much of the rate may go at once. Short,
+# so that a slow stream trickles: some receivers give up when no byte comes for a while.
 BURST_SECONDS = 0.25
 
 
@@ -29,7 +29,9 @@ class TokenBucket:
         self._updated = now()
 
     def _burst(self) -> float:
-        return max(1.0, self.rate * BURST_SECONDS)
+        # Twice what comes in while one waits: a timer that is late, or a byte that is cut in two, is
+        # not to cost anything of the rate.
+        return 1.0 + self.rate * BURST_SECONDS * 2
 
     def room(self) -> int:
         """

@@ -2,29 +2,29 @@
 One DTCP negotiation with its connections: does what L{xmppbytes.dtcp.session} decides.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import (
     IDelayedCall,
     IProtocol,
     IProtocolFactory,
-    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.jid import InvalidFormat
 
-from xmppbytes.connecting.connector import Connector
-from xmppbytes.connecting.handing import handOverTo
+from xmppbytes.connecting.addresses import plainAddress
+from xmppbytes.connecting.handing import giveTo
 from xmppbytes.core.bytestream import BytestreamAddress, Route
-from xmppbytes.core.deadlines import Deadlines
-from xmppbytes.core.handshake import HandshakeProtocol
-from xmppbytes.dtcp.channel import ChannelTLS
-from xmppbytes.dtcp.protocol import ConnectingProtocol, DTCPProtocol, ServingProtocol
+from xmppbytes.dtcp.connecting import ConnectingProtocol
+from xmppbytes.dtcp.means import Means, Parties
+from xmppbytes.dtcp.protocol import DTCPProtocol
+from xmppbytes.dtcp.serving import ServingProtocol, WaitingProtocol
 from xmppbytes.dtcp.session import (
     GAVE_UP,
     REJECTED,
@@ -42,62 +42,8 @@ from xmppbytes.dtcp.session import (
 )
 from xmppbytes.dtcp.stanzas import Host, Query, Relay, Trouble, newKey
 from xmppbytes.errors import BytestreamError, NegotiationError, NotReachable, Refused
+from xmppbytes.jids import prepareJID
 from xmppbytes.wire.dtcprelay import Request, Verb
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parties:
-    """
-    Who negotiates.
-
-    @ivar role: ours.
-    @ivar own: our JID.
-    @ivar peer: the other side's.
-    @ivar sid: which agreed bytestream it is for; may be empty.
-    """
-
-    role: Role
-    own: str
-    peer: str
-    sid: str = ""
-
-    @property
-    def requester(self) -> str:
-        """
-        The JID of the one who has sent the iq-set.
-        """
-        return self.own if self.role is Role.REQUESTER else self.peer
-
-    @property
-    def target(self) -> str:
-        """
-        The JID of the other one.
-        """
-        return self.peer if self.role is Role.REQUESTER else self.own
-
-    def __str__(self) -> str:
-        return f"{self.requester} -> {self.target}" + (f" (sid {self.sid})" if self.sid else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """
-    What a negotiation works with.
-
-    @ivar clock: tells and schedules the time.
-    @ivar tls: the TLS of its channels.
-    @ivar connector: connects to the other side's hosts and relays.
-    @ivar deadlines: limits the time of the connections that we make.
-    @ivar tell: sends a L{Trouble} to the other side.
-    @ivar timeout: seconds from the other side's answer until a connection is established.
-    """
-
-    clock: IReactorTime
-    tls: ChannelTLS
-    connector: Connector
-    deadlines: Deadlines[HandshakeProtocol]
-    tell: Callable[[Trouble], None]
-    timeout: float
 
 
 class Negotiation:
@@ -106,15 +52,22 @@ class Negotiation:
 
     @ivar done: fires with the application's protocol; fails with a L{BytestreamError}. Cancelling it
         closes everything and tells the other side.
-    @ivar waiting: our connections to relays, each with the relay.
     """
 
     log = Logger()
 
-    def __init__(self, parties: Parties, means: Means, factory: IProtocolFactory, offered: int) -> None:
+    def __init__(
+        self,
+        parties: Parties,
+        means: Means,
+        factory: IProtocolFactory,
+        hosts: Sequence[Host] = (),
+        waiting: Mapping[WaitingProtocol, Relay] | None = None,
+    ) -> None:
         """
         @param factory: makes the application's protocol.
-        @param offered: how many places the other side gets to know from us.
+        @param hosts: where we can be reached.
+        @param waiting: our connections to relays, which belong to the negotiation from now on.
         """
         self.parties = parties
         self.tls = means.tls
@@ -122,15 +75,19 @@ class Negotiation:
         self.peerKey = b""
         self.peerFingerprint: str | None = None
         self.key = newKey()
-        self.waiting: dict[Any, Relay] = {}
         self.done: Deferred[IProtocol] = Deferred(lambda _: self._cancelled())
         self._means = means
         self._factory = factory
+        self._hosts = tuple(hosts)
+        self._waiting = dict(waiting or {})
+        offered = len(self._hosts) + len(self._waiting)
         self._session = Session(parties.role, self.key.encode("ascii"), offered)
         self._peerIsKnown = False
         self._cancelling = False
         self._parked: list[ServingProtocol] = []
         self._places: dict[DTCPProtocol, Host | Relay] = {}
+        for connection, relay in self._waiting.items():
+            self._places[connection] = relay
         self._trying: Deferred[Any] | None = None
         self._timer: IDelayedCall | None = None
 
@@ -141,11 +98,23 @@ class Negotiation:
         """
         return self._session.state in (State.CONNECTED, State.FAILED)
 
+    def query(self) -> Query:
+        """
+        What the other side is told.
+        """
+        sid = self.parties.sid if self.parties.role is Role.REQUESTER else ""
+        relays = tuple(self._waiting.values())
+        return Query(self.key, self._hosts, relays, self.tls.fingerprint, sid or None)
+
     def matches(self, request: Request) -> bool:
         """
         Tell whether a CONNECT that came to us directly names the parties of this negotiation.
         """
-        return (request.initiator, request.target) == (self.parties.requester, self.parties.target)
+        try:
+            named = prepareJID(request.initiator).full(), prepareJID(request.target).full()
+        except InvalidFormat:
+            return False
+        return named == (self.parties.requester, self.parties.target)
 
     def peerKnown(self, query: Query, direct: bool = True) -> None:
         """
@@ -256,9 +225,15 @@ class Negotiation:
         """
         self._perform(self._session.ended(error, tell, text))
 
+    def cancel(self) -> None:
+        """
+        It is not wanted any more. Unlike the cancellation of C{done}, this is an error as others.
+        """
+        self.end(Refused("cancelled here"), REJECTED, "The connection is not wanted any more.")
+
     def _cancelled(self) -> None:
         self._cancelling = True
-        self.end(Refused("cancelled here"), REJECTED, "The connection is not wanted any more.")
+        self.cancel()
 
     def _tookTooLong(self) -> None:
         text = f"no connection was established within {self._means.timeout:g} s"
@@ -293,7 +268,7 @@ class Negotiation:
             self._timer.cancel()
         if self._trying is not None:
             self._trying.cancel()
-        for connection in list(self.waiting):
+        for connection in self._waiting:
             if connection is not chosen:
                 connection.dismiss("another connection was chosen, or none")
 
@@ -304,28 +279,22 @@ class Negotiation:
         route = self._routeOf(connection)
         self._stop(connection)
         address = BytestreamAddress(self.peer, self.parties.sid, route)
+        self.log.info("Connected {parties}: {route}", parties=self.parties, route=route)
         try:
-            protocol = self._factory.buildProtocol(address)
-        except Exception:
-            self.log.failure("The protocol for {parties} could not be made", parties=self.parties)
-            protocol = None
-        if protocol is None:
-            connection.dismiss("the application does not want it")
+            protocol = giveTo(connection, self._factory, address)
+        except NoProtocol:
             self.done.errback(NegotiationError("the application has no protocol for the connection"))
-            return
-        self.log.info(
-            "Connected {parties}: {route}, {tls}",
-            parties=self.parties,
-            route=route,
-            tls="TLS" if connection.secured else "plain text",
-        )
-        handOverTo(connection, protocol)
-        self.done.callback(protocol)
+        except Exception:
+            # Its own errors are the application's to hear, as from an endpoint.
+            self.done.errback()
+        else:
+            self.done.callback(protocol)
 
     def _routeOf(self, connection: DTCPProtocol) -> Route:
-        place = self.waiting.get(connection) or self._places.get(connection)
-        port = getattr(connection.transport.getPeer(), "port", 0)
-        return Route(connection.address, port, place.jid if isinstance(place, Relay) else None)
+        place = self._places.get(connection)
+        port = int(getattr(connection.transport.getPeer(), "port", 0))
+        relay = place.jid if isinstance(place, Relay) else None
+        return Route(plainAddress(connection.address), port, relay, connection.secured)
 
 
 class _OneProtocol(Factory):

@@ -5,6 +5,11 @@ What can be chosen about a client's DTCP connections, as one value.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xmppbytes.connecting.addresses import parseAdvertised
+from xmppbytes.dtcp.channel import TLSMode
+from xmppbytes.dtcp.stanzas import MAX_RELAYS
+from xmppbytes.errors import ConfigurationError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DTCPOptions:
@@ -16,8 +21,12 @@ class DTCPOptions:
     @ivar relays: JIDs of relays at which we wait when we are the requester, at most three.
     @ivar addresses: our own IP addresses or names to offer; C{None}: those of this machine.
     @ivar advertise: what to offer in front of them, C{HOST} or C{HOST:PORT} (C{[IPv6]:PORT}).
+    @ivar allowAddresses: addresses or networks (C{10.0.0.0/8}) that may be connected to although the
+        address policy would not.
     @ivar ports: TCP ports to listen on, the first that is free is used; 0: any.
+    @ivar tls: whether channels are encrypted.
     @ivar answerTimeout: seconds that the target has for its answer: a person may be asked.
+    @ivar decisionTimeout: seconds that our acceptor has to decide.
     @ivar connectTimeout: seconds from the answer until a connection is established.
     @ivar handshakeTimeout: seconds from an accepted connection to its establishment.
     @ivar maxIncoming: negotiations that others have begun and that are not established, in all.
@@ -29,10 +38,22 @@ class DTCPOptions:
     relays: Sequence[str] = ()
     addresses: Sequence[str] | None = None
     advertise: Sequence[str] = ()
+    allowAddresses: Sequence[str] = ()
     ports: Sequence[int] = (0,)
+    tls: TLSMode = TLSMode.OPTIONAL
     answerTimeout: float = 120.0
+    decisionTimeout: float = 120.0
     connectTimeout: float = 60.0
     handshakeTimeout: float = 30.0
     maxIncoming: int = 100
     maxConnections: int = 100
     maxConnectionsPerAddress: int = 20
+
+    def __post_init__(self) -> None:
+        """
+        @raise ConfigurationError: when what is to be advertised cannot be, or relays are too many.
+        """
+        for text in self.advertise:
+            parseAdvertised(text, 1)
+        if len(self.relays) > MAX_RELAYS:
+            raise ConfigurationError(f"{len(self.relays)} relays are too many: name at most {MAX_RELAYS}")

@@ -176,7 +176,8 @@ class InBandTransport:
         """
         self._peerClosed = True
         if not self._held:
-            self.connectionLost(Failure(ConnectionDone()))
+            # In the next turn: the other side's answer is on its way before the application can end.
+            self._clock.callLater(0, self.connectionLost, Failure(ConnectionDone()))
 
     def _deliver(self, data: bytes) -> None:
         try:

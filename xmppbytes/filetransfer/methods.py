@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
 from zope.interface import Interface
 
+from xmppbytes.dtcp.stanzas import NS_DTCP
 from xmppbytes.errors import NegotiationError
 from xmppbytes.filetransfer.ibb import NS_IBB
 from xmppbytes.interfaces import IBytestreamAcceptor
@@ -160,13 +161,15 @@ class StreamMethods:
             method.client.forgetBytestream(requester, sid)
 
 
-def standardMethods(s5b: Any, inBand: Any) -> list[StreamMethod]:
+def standardMethods(s5b: Any, inBand: Any, dtcp: Any = None) -> list[StreamMethod]:
     """
-    What XEP-0096 section 3.1 demands, in the order that it demands.
+    What XEP-0096 section 3.1 demands, in the order that it demands; and DTCP, where it is wanted.
 
     @param s5b: a L{BytestreamsClientHandler<xmppbytes.s5b.client.BytestreamsClientHandler>}, or
         C{None}.
     @param inBand: an L{InBandHandler<xmppbytes.filetransfer.ibb.InBandHandler>}, or C{None}.
+    @param dtcp: a L{DTCPClientHandler<xmppbytes.dtcp.client.DTCPClientHandler>}, or C{None}.
     """
     methods = [] if s5b is None else [StreamMethod(NS_BYTESTREAMS, s5b)]
+    methods += [] if dtcp is None else [StreamMethod(NS_DTCP, dtcp)]
     return methods + ([] if inBand is None else [StreamMethod(NS_IBB, inBand, lastResort=True)])

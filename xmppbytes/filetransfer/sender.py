@@ -13,6 +13,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IPullProducer,
     IReactorTime,
+    ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -134,7 +135,8 @@ class FileSender(Protocol):
         self._watchdog = Watchdog(self._clock, CLOSE_TIMEOUT, self._abort)
         transport = self.transport
         transport.unregisterProducer()
-        if IHalfCloseableDescriptor.providedBy(transport):
+        # TLS in Twisted knows no half-close, although its transports say so.
+        if IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport):
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()

@@ -4,7 +4,7 @@ DST.ADDR: the name under which the parties of a bytestream meet (XEP-0065 sectio
 
 from hashlib import sha1
 
-from twisted.words.protocols.jabber.jid import JID
+from xmppbytes.jids import prepareJID
 
 # 40 hexadecimal digits.
 LENGTH = 40
@@ -29,7 +29,7 @@ def preparedAddress(sid: str, requester: str, target: str) -> str:
 
     @raise InvalidFormat: when one of the addresses is none.
     """
-    return destinationAddress(sid, JID(requester).full(), JID(target).full())
+    return destinationAddress(sid, prepareJID(requester).full(), prepareJID(target).full())
 
 
 def isDestinationAddress(text: bytes) -> bool:

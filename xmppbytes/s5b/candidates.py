@@ -62,6 +62,7 @@ class CandidateConnection(SOCKS5ClientProtocol):
         """
         See L{ILeg}.
         """
+        self.abandon()
         self.transport.loseConnection()
 
 

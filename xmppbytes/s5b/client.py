@@ -136,7 +136,7 @@ class BytestreamsClientHandler(RequestHandler):
             if key in self._outgoing:
                 raise ValueError(f"a bytestream of sid {key[1]} to {key[0]} is being opened already")
             session = RequesterSession(self._means, *key, options or self.options)
-        except (InvalidFormat, UnicodeError) as e:
+        except InvalidFormat as e:
             return fail(ValueError(f"{target!r} is not a valid address: {e}"))
         except (NegotiationError, ValueError):
             return fail()
@@ -181,7 +181,7 @@ class BytestreamsClientHandler(RequestHandler):
         try:
             key = self._keyOf(requester, request.sid)
             destinations = self._surroundings.hashesOf(request.sid, requester, target)
-        except (InvalidFormat, UnicodeError) as e:
+        except InvalidFormat as e:
             raise StanzaError("jid-malformed", text=f"{requester!r} is not a valid address") from e
         if request.destination is not None:
             # In a multi-user chat only the requester knows the names that the proxy will hash.

@@ -146,6 +146,7 @@ class StreamHostProtocol(HandshakeProtocol):
         """
         See L{ILeg}.
         """
+        self.abandon()
         self._streamHost.leave(self)
         self.log.info("Closed {address}, which was waiting: {reason}", address=self.address, reason=reason)
         self.transport.loseConnection()

@@ -16,7 +16,7 @@ from xmppbytes.core.sessions import Parties
 from xmppbytes.errors import LimitReached, NobodyConnected, PartyMismatch, PartyMissing
 from xmppbytes.interfaces import IAccessPolicy
 from xmppbytes.s5b.address import destinationAddress
-from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost, queryElement
+from xmppbytes.s5b.stanzas import MAX_SID, NS_BYTESTREAMS, StreamHost, queryElement
 from xmppbytes.stanza import RequestHandler, parseJID, senderOf
 
 # What the core says -> stanza error condition and type (XEP-0065 6.3.5; wait: it may work later).
@@ -64,6 +64,9 @@ class ProxyHandler(RequestHandler):
         Section 4: tell where this proxy accepts connections.
         """
         self._checkAccess(senderOf(iq), "ask for the address")
+        if not self.streamHosts:
+            # Never an empty query: it makes Dino drop the proxies of others as well.
+            raise StanzaError("not-allowed", type="cancel", text="this proxy accepts no connections now")
         query = queryElement()
         for streamHost in self.streamHosts:
             query.addChild(streamHost.toElement())
@@ -135,6 +138,8 @@ def _readActivation(iq: Element) -> tuple[str, str]:
     sid = query.getAttribute("sid", "")
     if not sid:
         raise StanzaError("bad-request", text="the query has no sid attribute")
+    if len(sid) > MAX_SID:
+        raise StanzaError("bad-request", text=f"the sid is longer than {MAX_SID} characters")
     activate = next((e for e in query.elements() if e.name == "activate" and e.uri == NS_BYTESTREAMS), None)
     if activate is None:
         raise StanzaError("bad-request", text="the query has no <activate/> element")

@@ -8,7 +8,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
 from xmppbytes.s5b.address import isDestinationAddress
-from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost, queryElement
+from xmppbytes.s5b.stanzas import MAX_SID, NS_BYTESTREAMS, StreamHost, queryElement
 
 MODES = ("tcp", "udp")
 
@@ -39,6 +39,8 @@ class BytestreamRequest:
         sid = query.getAttribute("sid", "")
         if not sid:
             raise StanzaError("bad-request", text="the query has no sid attribute")
+        if len(sid) > MAX_SID:
+            raise StanzaError("bad-request", text=f"the sid is longer than {MAX_SID} characters")
         mode = query.getAttribute("mode", "tcp")
         if mode not in MODES:
             raise StanzaError("bad-request", text="the query's mode is neither tcp nor udp")

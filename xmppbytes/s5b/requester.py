@@ -175,7 +175,7 @@ class RequesterSession:
         names = self._means.surroundings.nameOf
         try:
             return names(one) == names(other)
-        except (InvalidFormat, UnicodeError):
+        except InvalidFormat:
             return one == other
 
 

@@ -12,6 +12,9 @@ NS_BYTESTREAMS_UDP = "http://jabber.org/protocol/bytestreams#udp"
 # The port of a streamhost that names none (XEP-0065 9.2, the registered port of SOCKS).
 DEFAULT_PORT = 1080
 
+# The longest stream ID, in characters: it is kept and logged as long as the bytestream lives.
+MAX_SID = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class StreamHost:
@@ -37,9 +40,8 @@ class StreamHost:
         host = element.getAttribute("host", "").strip()
         jid = element.getAttribute("jid", "")
         port = element.getAttribute("port", str(DEFAULT_PORT)).strip()
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
-            return None
-        return cls(jid, host, int(port[:6]))
+        possible = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
+        return cls(jid, host, int(port)) if host and possible else None
 
     def toElement(self) -> Element:
         """

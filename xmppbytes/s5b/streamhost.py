@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -19,7 +19,7 @@ from zope.interface import implementer
 from xmppbytes.connecting.addresses import plainAddress
 from xmppbytes.connecting.listening import SharedListener
 from xmppbytes.core.handshake import handshakeDeadlines
-from xmppbytes.core.hangup import makeHangupWatch
+from xmppbytes.core.hangup import NoHangupWatch, makeHangupWatch
 from xmppbytes.core.limits import Limits
 from xmppbytes.errors import KeyTaken, LimitReached, NotReachable
 from xmppbytes.interfaces import IHangupWatch, ILeg, IStreamHost
@@ -44,16 +44,16 @@ class LocalStreamHost:
         self,
         reactor: Any,
         ports: Sequence[int] = (0,),
-        makeWatch: Callable[[Any], IHangupWatch] = makeHangupWatch,
+        makeWatch: Callable[[Any], IHangupWatch] | None = None,
     ) -> None:
         """
         @param reactor: listens, tells the time.
         @param ports: TCP ports, the first that is free is used; 0: any.
         @param makeWatch: makes the L{IHangupWatch} that notices targets which close what they do not
-            need; called with the reactor when the first offer is opened.
+            need; called with the reactor when the first offer is opened. C{None}: the best there is.
         """
         self._reactor = reactor
-        self._makeWatch = makeWatch
+        self._makeWatch = makeWatch or _bestWatch
         self._watch: IHangupWatch | None = None
         factory = StreamHostFactory(self, handshakeDeadlines(reactor, Limits().handshakeTimeout))
         self._listener = SharedListener(reactor, factory, ports)
@@ -218,6 +218,10 @@ class LocalOffer:
         """
         for leg in list(self.legs):
             leg.close(reason)
+
+
+def _bestWatch(reactor: Any) -> IHangupWatch:
+    return makeHangupWatch(reactor) if IReactorFDSet.providedBy(reactor) else NoHangupWatch()
 
 
 def _reachedAt(leg: ILeg) -> str:

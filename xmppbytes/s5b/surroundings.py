@@ -3,11 +3,12 @@ What an S5B client knows of its surroundings when its XML stream runs through a 
 network addresses (XEP-0065 sections 5.3.2, 6.3.2 and 7).
 """
 
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 from zope.interface import implementer
 
 from xmppbytes.connecting.surroundings import ServerEntity
 from xmppbytes.interfaces import IBytestreamSurroundings
+from xmppbytes.jids import prepareJID
 from xmppbytes.s5b.address import destinationAddress, preparedAddress
 from xmppbytes.s5b.options import BytestreamOptions
 
@@ -48,16 +49,16 @@ class ServerSurroundings(ServerEntity):
         JID, which we do not know: whatever has a local part is taken for a user, not for a proxy.
         """
         try:
-            jid = JID(streamHostJID)
-        except (InvalidFormat, UnicodeError):
+            name = self.nameOf(streamHostJID)
+        except InvalidFormat:
             return False
-        return jid.full() == requester or bool(jid.user)
+        return name == requester or "@" in name.partition("/")[0]
 
     def proxyServer(self) -> str | None:
         """
         See L{IBytestreamSurroundings}.
         """
-        own = JID(self.ownName())
+        own = prepareJID(self.ownName())
         if own.user:
             return own.host
         return own.host.partition(".")[2] or own.host

@@ -9,7 +9,7 @@ Plain ctypes: needs the Debian package libpurple0 and nothing else.
 commands: file to path | accept n [path] | decline n | cancel n | im to text | raw xml | buddies | quit
 events:   ready signed-on signed-off conn-error buddy-on buddy-off im
           file-recv-request n file size who; file-{send,recv}-{start,complete,cancel}; file-send-n n;
-          file-saved local size sha256; notify; xml-in, xml-out (with --xml); error; bye
+          file-saved local size sha256; proxy-found proxy; notify; xml-in, xml-out (with --xml); error; bye
 
 --no-direct takes libpurple's whole listen range itself, so that it can offer no direct streamhost.
 """
@@ -22,6 +22,7 @@ import os
 import signal
 import socket
 import sys
+from xml.etree import ElementTree
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--jid", required=True)
@@ -333,21 +334,29 @@ def notified(kind, title, primary, secondary):
 notifyOps = NotifyOps(NotifyOps._fields_[0][1](notified))
 function(purple, "purple_notify_set_ui_ops", None, PTR)(C.byref(notifyOps))
 
-if OPTIONS.xml:
-    toText = function(purple, "xmlnode_to_str", PTR, PTR, PTR)
-    free = function(glib, "g_free", None, PTR)
+toText = function(purple, "xmlnode_to_str", PTR, PTR, PTR)
+free = function(glib, "g_free", None, PTR)
 
-    @on(plugin, "jabber-sending-text", ON2)
-    def xmlOut(_connection, raw, _):
+
+@on(plugin, "jabber-sending-text", ON2)
+def xmlOut(_connection, raw, _):
+    if OPTIONS.xml:
         emit("xml-out", xml=text(C.cast(raw, C.POINTER(STR))[0]))
 
-    @on(plugin, "jabber-receiving-xmlnode", ON2)
-    def xmlIn(_connection, node, _):
-        node = C.cast(node, C.POINTER(PTR))[0]
-        if node:
-            raw = toText(node, None)
-            emit("xml-in", xml=text(C.string_at(raw)))
-            free(raw)
+
+@on(plugin, "jabber-receiving-xmlnode", ON2)
+def xmlIn(_connection, node, _):
+    node = C.cast(node, C.POINTER(PTR))[0]
+    if not node:
+        return
+    raw = toText(node, None)
+    xml = text(C.string_at(raw))
+    free(raw)
+    if OPTIONS.xml:
+        emit("xml-in", xml=xml)
+    stanza = ElementTree.fromstring(xml)
+    if stanza.get("type") == "result" and stanza.find("{*}query/{*}streamhost") is not None:
+        later(0, lambda: emit("proxy-found", proxy=stanza.get("from")))  # once libpurple has read it too
 
 
 # --- commands

@@ -95,8 +95,7 @@ class Client(slixmpp.ClientXMPP):
             ("message", lambda m: emit("im", sender=m["from"].full, text=m["body"])),
             ("presence_available", lambda p: emit("presence", sender=p["from"].full)),
             ("si_request", self.offered),
-            ("socks5_data", self.arrived),
-            ("socks5_closed", lambda _: self.ended()),
+            ("socks5_stream", self.connected),
             ("ibb_stream_start", lambda stream: emit("ibb-open", sid=stream.sid)),
             ("ibb_stream_data", self.arrivedInBand),
             ("ibb_stream_end", lambda _: self.ended()),
@@ -123,6 +122,20 @@ class Client(slixmpp.ClientXMPP):
         self.file = open(os.path.join(SAVE, os.path.basename(file["name"] or "unnamed")), "w+b")
         # ifrom: xep_0095 finds its pending offers by iq["to"]
         await self.plugin["xep_0095"].accept(iq["from"], sid, ifrom=iq["to"])
+
+    def connected(self, connection):
+        """
+        Listen to the chosen connection only: slixmpp tries all streamhosts at once, and tells of the end of
+        those that lose by the same event.
+        """
+
+        def happened(event, data=None):
+            if event == "socks5_data":
+                self.arrived(data)
+            elif event == "socks5_closed":
+                self.ended()
+
+        connection.event = happened
 
     def arrived(self, data):
         if self.file is None:

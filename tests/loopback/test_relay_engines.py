@@ -1,0 +1,99 @@
+"""
+The relay engines on loopback sockets: one suite for all, and for each what is its own.
+"""
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+
+from tests.loopback.relay_suite import SOME, RelaySuite
+from tests.loopback.relaying import RelayLab, readAll, sendAll
+from xmppbytes.core.engines import SpliceEngine, makeEngines
+from xmppbytes.core.outcome import Outcome
+from xmppbytes.core.relay import CopiedSession, CopyEngine
+from xmppbytes.core.splice import SplicedPair
+from xmppbytes.core.workers import WorkedSession, WorkerEngine
+
+
+class CopyRelayTests(RelaySuite, RelayLab):
+    """
+    Relaying through Python.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        (self.engine,) = makeEngines(reactor, "copy")
+
+    async def test_isInUse(self) -> None:
+        """
+        The bytes pass through the transports of the legs.
+        """
+        self.assertIsInstance(self.engine, CopyEngine)
+        pair = await self.linked()
+        self.assertIsInstance(pair.session, CopiedSession)
+        await gatherResults([readAll(pair.parties[1]), sendAll(pair.parties[0], SOME)])
+        self.assertEqual(pair.legs[0].seen, len(SOME))
+        pair.parties[1].close()
+        await pair.ended
+
+
+class SpliceRelayTests(RelaySuite, RelayLab):
+    """
+    Relaying inside the kernel.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.engine = makeEngines(reactor, "splice")[0]
+        self.addCleanup(self._released)
+
+    def _released(self) -> None:
+        splicer = self.engine._splicer
+        self.assertEqual((len(splicer), len(splicer.pipes), splicer._over), (0, 0, []))
+        self.assertEqual(splicer._throttled, {})
+        self.assertNotIn(self.engine, reactor.getReaders())
+        splicer.close()
+
+    async def test_isInUse(self) -> None:
+        """
+        The transports of the legs are gone, and no byte passes through Python.
+        """
+        self.assertIsInstance(self.engine, SpliceEngine)
+        pair = await self.linked()
+        self.assertIsInstance(pair.session, SplicedPair)
+        results = await gatherResults([readAll(pair.parties[1]), sendAll(pair.parties[0], SOME)])
+        self.assertEqual(results[0], SOME)
+        self.assertEqual([leg.seen for leg in pair.legs], [0, 0])
+        self.assertTrue(all(leg.transport.disconnected for leg in pair.legs))
+        pair.parties[1].close()
+        self.assertIs(await pair.ended, Outcome.FINISHED)
+
+
+class WorkerRelayTests(RelaySuite, RelayLab):
+    """
+    Relaying in a process of its own.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.engine = self.startWorkers(1)
+
+    def startWorkers(self, number: int) -> Any:
+        engine = makeEngines(reactor, "splice", workers=number)[0]
+        self.addCleanup(engine.close)
+        return engine
+
+    async def test_isInUse(self) -> None:
+        """
+        The connections are open in the worker, and not in this process.
+        """
+        self.assertIsInstance(self.engine, WorkerEngine)
+        pair = await self.linked()
+        self.assertIsInstance(pair.session, WorkedSession)
+        results = await gatherResults([readAll(pair.parties[1]), sendAll(pair.parties[0], SOME)])
+        self.assertEqual(results[0], SOME)
+        self.assertEqual([leg.seen for leg in pair.legs], [0, 0])
+        self.assertTrue(all(leg.transport.disconnected for leg in pair.legs))
+        pair.parties[1].close()
+        self.assertIs(await pair.ended, Outcome.FINISHED)

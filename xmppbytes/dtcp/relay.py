@@ -1,0 +1,277 @@
+"""
+The DTCP relay, after the proposal of Dave Smith to standards-jig, 12 December 2002: TCP connections that
+say CREATE and CONNECT, and the tickets on XMPP that decide who may CREATE.
+
+It shares the rendezvous, the sessions and the limits of the SOCKS5 proxy. There is no activation: as soon
+as both parties are there they hear OK, and their bytes pass uninterpreted.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.xish.domish import Element
+from zope.interface import implementer
+
+from xmppbytes.compat import disco, iwokkel
+from xmppbytes.core.deadlines import Deadlines
+from xmppbytes.core.handshake import HandshakeProtocol
+from xmppbytes.core.leg import LegKind
+from xmppbytes.core.pairing import Rendezvous
+from xmppbytes.core.sessions import Parties
+from xmppbytes.dtcp.stanzas import NS_DTCP, Host, Query
+from xmppbytes.dtcp.tickets import Tickets
+from xmppbytes.errors import BytestreamError, KeyTaken, LimitReached, Refused
+from xmppbytes.interfaces import IAccessPolicy, ILeg
+from xmppbytes.jids import prepareJID
+from xmppbytes.stanza import RequestHandler, senderOf
+from xmppbytes.wire.dtcprelay import MAX_REQUEST, Answer, Request, RequestParser, Verb
+
+_PARTIES = 2
+
+
+class DTCPRelay:
+    """
+    Pairs a CREATE with the CONNECT of the same key and JIDs.
+    """
+
+    def __init__(
+        self, rendezvous: Rendezvous, access: IAccessPolicy, tickets: Tickets, open: bool = False
+    ) -> None:
+        """
+        @param rendezvous: where the parties wait; shared with the SOCKS5 proxy.
+        @param access: who may be an initiator. May be replaced at any time.
+        @param tickets: what was given out over XMPP.
+        @param open: accept a CREATE without a ticket: anybody may say to be anybody.
+        """
+        self.access = access
+        self.rendezvous = rendezvous
+        self.tickets = tickets
+        self._open = open
+
+    def join(self, leg: "RelayProtocol", request: Request) -> None:
+        """
+        Give a connection its place; begin to relay when the other one is there.
+
+        @raise BytestreamError: when it has none.
+        """
+        parties = _partiesOf(request)
+        key = _keyOf(parties)
+        waiting = self.rendezvous.legs(key)
+        if request.verb is Verb.CREATE:
+            self._checkCreate(request.key, parties)
+        elif not waiting and not self.tickets.isOutstanding(request.key):
+            raise Refused("nobody has created a connection of this key and these JIDs")
+        if any(isinstance(other, RelayProtocol) and other.verb is request.verb for other in waiting):
+            raise KeyTaken(f"there is a {request.verb.name} of this key already")
+        leg.verb, leg.parties = request.verb, parties
+        self.rendezvous.join(key, leg)
+        if len(waiting) + 1 == _PARTIES:
+            self._begin(key, parties)
+
+    def _checkCreate(self, key: bytes, parties: Parties) -> None:
+        if not self.access.permits(prepareJID(parties.requester)):
+            raise Refused(f"{parties.requester} may not use this relay")
+        if not self.tickets.redeem(key, parties.requester) and not self._open:
+            raise Refused(f"{parties.requester} has no ticket for this CREATE (any more)")
+
+    def _begin(self, key: bytes, parties: Parties) -> None:
+        legs = self.rendezvous.legs(key)
+        try:
+            self.rendezvous.sessions.check(parties)
+        except LimitReached as e:
+            for leg in legs:
+                leg.close(str(e))
+            return
+        for leg in legs:
+            assert isinstance(leg, RelayProtocol)
+            leg.sendNow(Answer.OK.toBytes())
+        self.rendezvous.activate(key, parties)
+
+
+def _partiesOf(request: Request) -> Parties:
+    """
+    Prepare the JIDs of a request. The key is a secret: the log gets a part of a hash instead.
+    """
+    try:
+        initiator, target = prepareJID(request.initiator).full(), prepareJID(request.target).full()
+    except InvalidFormat as e:
+        raise Refused(f"one of its JIDs is none: {e}") from e
+    named = b"\0".join((request.key, initiator.encode("utf-8"), target.encode("utf-8")))
+    return Parties(initiator, target, f"dtcp {sha256(named).hexdigest()}")
+
+
+def _keyOf(parties: Parties) -> bytes:
+    """
+    Name a connection in the rendezvous, where SOCKS5 has its names of 40 hexadecimal digits.
+    """
+    return parties.sid.encode("ascii")
+
+
+@implementer(ILeg)
+class RelayProtocol(HandshakeProtocol):
+    """
+    A connection to the relay; once its request is granted, a leg.
+
+    @ivar verb: what it asked for.
+    @ivar parties: the parties that it has named.
+    """
+
+    log = Logger()
+    maximum = MAX_REQUEST
+    kind = LegKind.STREAM
+    ready = True
+    verb: Verb | None = None
+    parties: Parties | None = None
+
+    def __init__(self, relay: DTCPRelay, deadlines: Deadlines[HandshakeProtocol]) -> None:
+        """
+        @param relay: where it wants a place.
+        @param deadlines: limits the time until its request is complete.
+        """
+        super().__init__(RequestParser(), deadlines)
+        self._relay = relay
+
+    def handshakeStarted(self) -> None:
+        """
+        Be counted; one connection too many is closed at once.
+        """
+        accepted = getattr(self.factory, "accepted", None)
+        if accepted is not None:
+            accepted(self.transport)
+        try:
+            self._relay.rendezvous.admit(self)
+        except LimitReached as e:
+            self.fail(e)
+
+    def messageReceived(self, message: Request) -> None:
+        """
+        See L{HandshakeProtocol}.
+        """
+        self.complete()
+        try:
+            self._relay.join(self, message)
+        except BytestreamError as e:
+            self._refuse(e)
+            self.abandon()
+            self.transport.loseConnection()
+
+    def handshakeFailed(self, error: BytestreamError) -> None:
+        """
+        See L{HandshakeProtocol}.
+        """
+        self._refuse(error)
+
+    def _refuse(self, reason: BytestreamError) -> None:
+        self._relay.rendezvous.leave(self)
+        self.log.info("The relay refused {address}: {reason}", address=self.address, reason=reason)
+        self.transport.write(Answer.ERROR.toBytes())
+
+    def speaksFor(self, parties: Parties) -> bool:
+        """
+        See L{ILeg}.
+        """
+        return self.parties == parties
+
+    def close(self, reason: str) -> None:
+        """
+        See L{ILeg}.
+        """
+        self._relay.rendezvous.leave(self)
+        self.abandon()
+        self.log.info("Closed {address}, which was waiting: {reason}", address=self.address, reason=reason)
+        self.transport.write(Answer.ERROR.toBytes())
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        See L{HandshakeProtocol}.
+        """
+        self._relay.rendezvous.leave(self)
+        super().connectionLost(reason)
+
+
+class RelayFactory(Factory):
+    """
+    Makes the connections of a relay.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        relay: DTCPRelay,
+        deadlines: Deadlines[HandshakeProtocol],
+        accepted: Callable[[ITransport], None] | None = None,
+    ) -> None:
+        """
+        @param relay: what the connections join.
+        @param deadlines: limits the time of their handshakes.
+        @param accepted: called with each new connection's transport.
+        """
+        self.accepted = accepted
+        self._relay = relay
+        self._deadlines = deadlines
+
+    def buildProtocol(self, addr: IAddress | None) -> RelayProtocol:
+        """
+        See L{Factory}.
+        """
+        connection = RelayProtocol(self._relay, self._deadlines)
+        connection.factory = self
+        return connection
+
+
+@implementer(iwokkel.IDisco)
+class TicketHandler(RequestHandler):
+    """
+    Gives out tickets to those who may use the relay.
+
+    @ivar hosts: where the relay accepts connections, as it is told to clients.
+    """
+
+    log = Logger()
+    requests = {("get", NS_DTCP, "query"): "onTicketRequest"}
+
+    def __init__(self, relay: DTCPRelay, hosts: Sequence[Host] = ()) -> None:
+        """
+        @param relay: for which the tickets are good.
+        """
+        super().__init__()
+        self.hosts = tuple(hosts)
+        self._relay = relay
+
+    def onTicketRequest(self, iq: Element) -> Element:
+        """
+        Somebody wants to wait for another at the relay.
+        """
+        sender = senderOf(iq)
+        if not self._relay.access.permits(sender):
+            self.log.info("Refused {sender} a relay ticket: not allowed here", sender=sender.full())
+            raise StanzaError(
+                "forbidden",
+                text=f"{sender.full()} may not use this relay; its operator decides who may (allow and deny)",
+            )
+        try:
+            key = self._relay.tickets.issue(sender.full())
+        except LimitReached as e:
+            self.log.info("Refused {sender} a relay ticket: {reason}", sender=sender.full(), reason=e)
+            raise StanzaError("resource-constraint", type="wait", text=str(e)) from e
+        return Query(key, self.hosts).toElement()
+
+    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
+        """
+        See L{iwokkel.IDisco}.
+        """
+        return [] if nodeIdentifier else [disco.DiscoFeature(NS_DTCP)]
+
+    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
+        """
+        See L{iwokkel.IDisco}.
+        """
+        return []
