@@ -232,10 +232,10 @@ class Account:
             await self._service.whenConnected(failAfterFailures=1)
             return await self.manager.whenReady()
         except CancelledError:
-            await self._service.stopService()
+            await self._stop()
             raise
         except Exception as e:
-            await self._service.stopService()
+            await self._stop()
             raise AccountError(explain(self._settings, e)) from e
 
     async def disconnect(self) -> None:
@@ -251,7 +251,13 @@ class Account:
             end = self._reactor.seconds() + GOODBYE_TIMEOUT
             while self.manager.connected and self._reactor.seconds() < end:
                 await deferLater(self._reactor, 0.01)
-        await self._service.stopService()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        # The service may be telling us of a failure at this moment, and cannot be stopped meanwhile.
+        await deferLater(self._reactor, 0)
+        if self._service.running:
+            await self._service.stopService()
 
 
 @implementer(iwokkel.IDisco)

@@ -17,7 +17,7 @@ from zope.interface import Interface, implementer
 from xmppbytes.errors import BytestreamError, NotReachable, Refused, TransferError
 from xmppbytes.filetransfer.digests import Digests, hashFile
 from xmppbytes.filetransfer.offer import FileOffer, Range
-from xmppbytes.filetransfer.receiver import Damaged, FileReceiver
+from xmppbytes.filetransfer.receiver import BrokenOff, Damaged, FileReceiver
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.si import StreamInitiationHandler
 from xmppbytes.filetransfer.stanzas import Acceptance, Initiation
@@ -274,19 +274,18 @@ class _Incoming(Factory):
     def _broken(self, failure: Failure) -> None:
         if self._over:
             return
-        error = failure.value
+        error: Any = failure.value
         if isinstance(error, DiskFull):
             self._fail(error, "resource-constraint", "there is no room left for the file")
         elif isinstance(error, Damaged):
             self._fail(error, "not-acceptable", str(error), resumable=False)
-        elif isinstance(error, TransferError):
+        elif isinstance(error, BrokenOff):
             # The connection is quicker than the message in which the sender says why it broke.
             self._wait(REASON_TIMEOUT, lambda: self._brokenOff(error))
         else:
-            self.log.failure("A transfer failed by our own fault", failure=failure)
-            self._fail(TransferError("our own fault; the log says more"), "internal-server-error", "a fault")
+            self._brokenOff(error)
 
-    def _brokenOff(self, error: TransferError) -> None:
+    def _brokenOff(self, error: BytestreamError) -> None:
         self._fail(error, "undefined-condition", "the transfer was broken off")
 
     # The end.

@@ -31,6 +31,12 @@ class Damaged(TransferError):
     """
 
 
+class BrokenOff(TransferError):
+    """
+    The connection ended early.
+    """
+
+
 class FileReceiver(Protocol):
     """
     Receives a file over one connection.
@@ -143,7 +149,7 @@ class FileReceiver(Protocol):
             self.done.callback(self._path)
             return
         if self._error is None:
-            self._error = TransferError(
+            self._error = BrokenOff(
                 f"the connection ended when {self._missing} of {self._offer.size} bytes were missing; "
                 "ask for it to be sent again"
             )

@@ -62,7 +62,7 @@ class FileSender(Protocol):
         @param digests: are updated with what is sent.
         @param progress: called with the number of bytes of each chunk.
         """
-        self.done: Deferred[None] = Deferred(lambda _: self._abort())
+        self.done: Deferred[None] = Deferred(lambda _: self.fail("cancelled"))
         self.sent = 0
         self.route = ""
         self._clock = clock
@@ -132,7 +132,7 @@ class FileSender(Protocol):
         self._finished = True
         assert self._watchdog is not None
         self._watchdog.stop()
-        self._watchdog = Watchdog(self._clock, CLOSE_TIMEOUT, self._abort)
+        self._watchdog = Watchdog(self._clock, CLOSE_TIMEOUT, self._unconfirmed)
         transport = self.transport
         transport.unregisterProducer()
         # TLS in Twisted knows no half-close, although its transports say so.
@@ -150,6 +150,9 @@ class FileSender(Protocol):
         if self._error is None:
             self._error = TransferError(reason)
         self._abort()
+
+    def _unconfirmed(self) -> None:
+        self.fail(f"the other side did not confirm within {CLOSE_TIMEOUT:g} s that it has everything")
 
     def _stalled(self) -> None:
         self.fail(f"the other side took nothing for {IDLE_TIMEOUT:g} s; try again")
