@@ -49,7 +49,7 @@ class RendezvousCase(SynchronousTestCase):
         """
         self.assertEqual((self.rendezvous.pending, self.watch.watched), (0, {}))
         self.assertEqual(self.rendezvous._legsOf, {})
-        self.assertEqual(self.rendezvous._perAddress, {})
+        self.assertEqual(self.rendezvous._perOrigin, {})
         self.assertEqual(len(self.rendezvous._deadlines), 0)
 
 
@@ -201,7 +201,7 @@ class LimitTests(RendezvousCase):
             self.leg(f"192.0.2.{n}")
         self.assertRaises(LimitReached, self.leg, "192.0.2.9")
         self.assertEqual(self.rendezvous.pending, 3)
-        self.assertNotIn("192.0.2.9", self.rendezvous._perAddress)
+        self.assertNotIn("192.0.2.9", self.rendezvous._perOrigin)
 
     def test_activatedDoNotCount(self) -> None:
         """

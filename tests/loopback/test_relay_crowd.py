@@ -75,7 +75,7 @@ class CrowdSuite:
         crowd = self.crowd
         await crowd.listening.stopListening()
         self.assertEqual((len(crowd.sessions), crowd.rendezvous.pending), (0, 0))
-        self.assertEqual((crowd.rendezvous._legsOf, crowd.rendezvous._perAddress), ({}, {}))
+        self.assertEqual((crowd.rendezvous._legsOf, crowd.rendezvous._perOrigin), ({}, {}))
         self.assertEqual(crowd.records.bySid, {})
         await deferLater(reactor, 0.1)
         self.assertEqual(openDescriptors() - self.before, set())

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.deadlines import Deadlines
+from xmppbytes.core.origin import plainPeer
 from xmppbytes.errors import BytestreamError, NegotiationError, WireError
 
 # Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
@@ -87,7 +88,7 @@ class HandshakeProtocol(Protocol):
         """
         Begin: the peer's time runs from now on.
         """
-        self.address = str(getattr(self.transport.getPeer(), "host", "?"))
+        self.address = plainPeer(str(getattr(self.transport.getPeer(), "host", "?")))
         prepareConnection(self.transport)
         self._deadlines.add(self)
         self.handshakeStarted()

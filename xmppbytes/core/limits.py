@@ -14,7 +14,7 @@ class Limits:
     @ivar pendingTimeout: seconds from TCP accept to activation.
     @ivar idleTimeout: seconds without a byte in either direction of an active bytestream; 0: no limit.
     @ivar maxPending: connections that are not activated, in all.
-    @ivar maxPendingPerAddress: connections that are not activated, of one IP address.
+    @ivar maxPendingPerAddress: connections that are not activated, of one IP address; of IPv6, of one /64.
     @ivar maxSessions: activated bytestreams, in all.
     @ivar maxSessionsPerJid: activated bytestreams of one bare JID as the requester.
     @ivar rateLimit: bytes a second of one bytestream, both directions together; C{None}: no limit.

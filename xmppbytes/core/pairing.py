@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.limits import Limits
+from xmppbytes.core.origin import originOf
 from xmppbytes.core.sessions import Parties, Session, Sessions
 from xmppbytes.errors import KeyTaken, LimitReached, NobodyConnected, PartyMismatch, PartyMissing
 from xmppbytes.interfaces import IHangupWatch, ILeg, IStreamHost
@@ -41,7 +42,7 @@ class Rendezvous:
         self._watch = watch
         self._keyOf: dict[ILeg, bytes | None] = {}
         self._legsOf: dict[bytes, tuple[ILeg, ...]] = {}
-        self._perAddress: Counter[str] = Counter()
+        self._perOrigin: Counter[str] = Counter()
         self._deadlines: Deadlines[ILeg] = Deadlines(clock, limits.pendingTimeout, self._expired)
 
     @property
@@ -57,13 +58,14 @@ class Rendezvous:
         """
         if len(self._keyOf) >= self.limits.maxPending:
             raise LimitReached(f"{len(self._keyOf)} connections are waiting already, which is the limit")
-        waiting = self._perAddress[leg.address]
+        origin = originOf(leg.address)
+        waiting = self._perOrigin[origin]
         if waiting >= self.limits.maxPendingPerAddress:
             raise LimitReached(
-                f"{waiting} connections from {leg.address} are waiting already, the limit for one address"
+                f"{waiting} connections from {origin} are waiting already, the limit for one address"
             )
         self._keyOf[leg] = None
-        self._perAddress[leg.address] += 1
+        self._perOrigin[origin] += 1
         self._deadlines.add(leg)
 
     def join(self, key: bytes, leg: ILeg) -> None:
@@ -160,9 +162,10 @@ class Rendezvous:
     def _forget(self, leg: ILeg) -> None:
         key = self._keyOf.pop(leg)
         self._deadlines.discard(leg)
-        self._perAddress[leg.address] -= 1
-        if not self._perAddress[leg.address]:
-            del self._perAddress[leg.address]
+        origin = originOf(leg.address)
+        self._perOrigin[origin] -= 1
+        if not self._perOrigin[origin]:
+            del self._perOrigin[origin]
         if key is None:
             return
         self._watch.unwatch(leg.transport)
