@@ -17,6 +17,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from xmppbytes.account import Account, AccountError
 from xmppbytes.errors import BytestreamError, NotReachable
+from xmppbytes.jids import prepareJID
 from xmppbytes.linklocal.events import Event
 from xmppbytes.linklocal.messages import MAX_TEXT, MessageHandler, legible
 from xmppbytes.linklocal.roster import Roster
@@ -135,9 +136,8 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
 
     def _isRecipient(self, message: Element) -> bool:
         try:
-            # Without a sender a message comes from our own account.
-            sender = JID(message.getAttribute("from") or "localhost")
-        except (InvalidFormat, UnicodeError):
+            sender = prepareJID(message.getAttribute("from", ""))
+        except InvalidFormat:
             return False
         return bool(sender.userhost() == self._recipient.userhost())
 

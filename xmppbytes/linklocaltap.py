@@ -10,6 +10,7 @@ from twisted.application.service import IService
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
 from xmppbytes.errors import ConfigurationError
+from xmppbytes.jids import prepareJID
 from xmppbytes.linklocal.presence import STATUSES
 from xmppbytes.linklocalservice import PROGRAM, LinkLocalService
 from xmppbytes.settings import Setting, SettingsOptions, oneOf
@@ -39,8 +40,8 @@ def address(text: str) -> JID:
     @raise ValueError: when it is none.
     """
     try:
-        jid = JID(text)
-    except (InvalidFormat, UnicodeError) as error:
+        jid = prepareJID(text)
+    except InvalidFormat as error:
         raise ValueError(str(error)) from error
     if not jid.user:
         raise ValueError("give a whole address, such as juliet@example.org")

@@ -11,8 +11,8 @@ from xmppbytes.linklocal.ilink import NetworkInterface
 from xmppbytes.linklocal.names import SERVICE, instanceName
 from xmppbytes.linklocal.presence import Presence
 from xmppbytes.linklocal.roster import Roster
-from xmppbytes.linklocal.testing import MemoryInterfaces, MemoryLink
 from xmppbytes.linklocal.zone import Zone
+from xmppbytes.testing.multicast import MemoryInterfaces, MemoryLink
 from xmppbytes.wire.mdns import Message, pack
 
 HOST = (b"pronto-xb-123456", b"local")

@@ -19,7 +19,7 @@ from xmppbytes.linklocal.ilink import NetworkInterface
 from xmppbytes.linklocal.names import instanceName
 from xmppbytes.linklocal.presence import Presence
 from xmppbytes.linklocal.roster import Roster
-from xmppbytes.linklocal.testing import MemoryLink
+from xmppbytes.testing.multicast import MemoryLink
 from xmppbytes.wire.dnsdata import nullRecord
 from xmppbytes.wire.mdns import Message, Record
 

@@ -15,7 +15,7 @@ from xmppbytes.linklocal.browser import Browser
 from xmppbytes.linklocal.ilink import NetworkInterface
 from xmppbytes.linklocal.names import instanceName
 from xmppbytes.linklocal.resolver import Location, Resolution
-from xmppbytes.linklocal.testing import MemoryLink
+from xmppbytes.testing.multicast import MemoryLink
 from xmppbytes.wire.dnsdata import Service, addressRecord, pointerRecord, serviceRecord, textRecord
 from xmppbytes.wire.mdns import Message, Question, Record
 

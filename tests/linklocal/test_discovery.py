@@ -13,7 +13,7 @@ from xmppbytes.errors import ConfigurationError, NotReachable
 from xmppbytes.linklocal.avatar import sha1
 from xmppbytes.linklocal.names import instanceName
 from xmppbytes.linklocal.presence import Presence
-from xmppbytes.linklocal.testing import MemoryLink
+from xmppbytes.testing.multicast import MemoryLink
 from xmppbytes.wire.dnsdata import Service, serviceRecord
 from xmppbytes.wire.mdns import Message
 

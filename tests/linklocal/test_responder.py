@@ -15,7 +15,7 @@ from xmppbytes.linklocal.names import SERVICE_TYPES, instanceName
 from xmppbytes.linklocal.own import OwnRecords
 from xmppbytes.linklocal.prober import Comparison, compareProposals
 from xmppbytes.linklocal.responder import Responder
-from xmppbytes.linklocal.testing import MemoryLink
+from xmppbytes.testing.multicast import MemoryLink
 from xmppbytes.wire.dnsdata import (
     Service,
     addressRecord,

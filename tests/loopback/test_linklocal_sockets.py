@@ -9,7 +9,6 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, TestCase
 
-SCRIPT = Path(__file__).with_name("linklocal_sockets_script.py")
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,10 +20,12 @@ def inNamespace(*command):
     return ["unshare", "--net", *rights, *command]
 
 
-class SocketTests(TestCase):
+class NamespaceTestCase(TestCase):
     """
-    Two interfaces joined by a cable, and two more joined by another.
+    Runs a script where nobody else can hear it.
     """
+
+    script: Path
 
     def setUp(self):
         try:
@@ -32,31 +33,39 @@ class SocketTests(TestCase):
         except (OSError, subprocess.CalledProcessError) as error:
             raise SkipTest(f"no network namespaces here: {error}") from error
 
-    def run_script(self, part):
+    def runScript(self, *arguments):
         done = subprocess.run(
-            inNamespace(sys.executable, str(SCRIPT), part),
+            inNamespace(sys.executable, str(self.script), *arguments),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=90,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         self.assertEqual((done.returncode, done.stdout.strip()), (0, "OK"), done.stdout + done.stderr)
 
+
+class SocketTests(NamespaceTestCase):
+    """
+    Two interfaces joined by a cable, and two more joined by another.
+    """
+
+    script = Path(__file__).with_name("linklocal_sockets_script.py")
+
     def test_isolation(self):
         """
         What is sent on one link is received on that link alone, by IPv4 and IPv6, from its own address.
         """
-        self.run_script("isolation")
+        self.runScript("isolation")
 
     def test_interfaces(self):
         """
         An interface that goes down and up again is noticed within half a second.
         """
-        self.run_script("interfaces")
+        self.runScript("interfaces")
 
     def test_addresses(self):
         """
         Another address: the sockets are opened anew; what cannot be sent is logged, not raised.
         """
-        self.run_script("addresses")
+        self.runScript("addresses")
