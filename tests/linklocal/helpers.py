@@ -13,7 +13,8 @@ from xmppbytes.linklocal.presence import Presence
 from xmppbytes.linklocal.roster import Roster
 from xmppbytes.linklocal.zone import Zone
 from xmppbytes.testing.multicast import MemoryInterfaces, MemoryLink
-from xmppbytes.wire.mdns import Message, pack
+from xmppbytes.wire.mdns import Message
+from xmppbytes.wire.mdnspack import pack
 
 HOST = (b"pronto-xb-123456", b"local")
 

@@ -13,9 +13,11 @@ from twisted.trial.unittest import TestCase
 from twisted.words.xish.domish import Element
 
 from xmppbytes.errors import NotReachable, Refused, WireError
+from xmppbytes.linklocal.connection import NS_CLIENT
 from xmppbytes.linklocal.istream import Security, TLSPolicy
 from xmppbytes.linklocal.pins import Pin, PinStore
-from xmppbytes.linklocal.stream import NS_CLIENT, PeerStream, PolicyViolation, _scoped
+from xmppbytes.linklocal.stream import PeerStream, PolicyViolation
+from xmppbytes.linklocal.tcp import scopedAddress
 from xmppbytes.linklocal.xmlparser import MAX_DEPTH, MAX_ELEMENTS, MAX_STANZA, StreamParser
 from xmppbytes.tls import createIdentity
 
@@ -447,10 +449,10 @@ class ResponderTests(StreamTestCase):
         A link-local address is known by its scope, an IPv4 address in the form of IPv6 by itself.
         """
         self.make()
-        self.assertEqual(_scoped(IPv6Address("TCP", "::ffff:10.0.0.1", 1)), "10.0.0.1")
-        self.assertEqual(_scoped(IPv6Address("TCP", "fe80::1%lo", 1, 0, 1)), "fe80::1%lo")
-        self.assertEqual(_scoped(IPv6Address("TCP", "fe80::1", 1, 0, 1)), "fe80::1%lo")
-        self.assertEqual(_scoped(IPv6Address("TCP", "fe80::1", 1, 0, 999999)), "fe80::1")
+        self.assertEqual(scopedAddress(IPv6Address("TCP", "::ffff:10.0.0.1", 1)), "10.0.0.1")
+        self.assertEqual(scopedAddress(IPv6Address("TCP", "fe80::1%lo", 1, 0, 1)), "fe80::1%lo")
+        self.assertEqual(scopedAddress(IPv6Address("TCP", "fe80::1", 1, 0, 1)), "fe80::1%lo")
+        self.assertEqual(scopedAddress(IPv6Address("TCP", "fe80::1", 1, 0, 999999)), "fe80::1")
 
 
 class ClosingTests(StreamTestCase):

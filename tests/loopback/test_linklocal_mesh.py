@@ -140,7 +140,7 @@ class StreamTests(MeshTestCase):
         self.assertTrue(romeo.mesh.close(JULIET, "enough"))
         while romeo.mesh.stream(JULIET) is not None or juliet.mesh.stream(ROMEO) is not None:
             yield pause(0.02)
-        self.assertEqual((romeo.closed, juliet.closed), (["enough"], [f"{ROMEO} has ended the stream"]))
+        self.assertEqual((romeo.closed, juliet.closed), (["enough"], ["the other side has ended the stream"]))
         self.assertFalse(romeo.mesh.close(JULIET, "enough"))
         yield juliet.messages.say(ROMEO, "two")
         self.assertEqual(juliet.opened[-1], (ROMEO, True, "same"))

@@ -33,8 +33,8 @@ from xmppbytes.wire.mdns import (
     decodeName,
     encodeName,
     fold,
-    pack,
 )
+from xmppbytes.wire.mdnspack import pack
 from xmppbytes.wire.txt import decodePairs
 
 SERVICE = (b"_presence", b"_tcp", b"local")

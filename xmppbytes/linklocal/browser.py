@@ -17,7 +17,8 @@ from xmppbytes.linklocal.ilink import ILinkPort
 from xmppbytes.linklocal.names import SERVICE, foldText, instanceName, presenceName
 from xmppbytes.linklocal.responder import DATAGRAM_ROOM
 from xmppbytes.wire.dnsdata import pointerOf, serviceOf
-from xmppbytes.wire.mdns import Message, Name, Question, Record, fold, pack
+from xmppbytes.wire.mdns import Message, Name, Question, Record, fold
+from xmppbytes.wire.mdnspack import pack
 
 # RFC 6762 section 5.2: the first two queries one second apart, then ever longer, one hour at most.
 FIRST_DELAY = (0.02, 0.12)

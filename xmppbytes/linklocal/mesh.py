@@ -11,12 +11,10 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.words.protocols.jabber.error import exceptionFromStanza
-from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.protocols.jabber.xmlstream import XMPPHandlerCollection
 from twisted.words.xish.domish import Element
 from twisted.words.xish.utility import EventDispatcher
@@ -27,14 +25,13 @@ from xmppbytes.linklocal.discovery import Discovery
 from xmppbytes.linklocal.identify import Identifier
 from xmppbytes.linklocal.istream import Security
 from xmppbytes.linklocal.names import foldText
+from xmppbytes.linklocal.requests import NotAnswered, PendingRequests
 from xmppbytes.linklocal.stream import PeerStream
 
 # How many connections may be open, in all and with one address.
 MAX_STREAMS = 256
 MAX_STREAMS_PER_ADDRESS = 8
 REQUEST_TIMEOUT = 30.0
-# How many requests of ours may wait for their answers.
-MAX_REQUESTS = 1000
 
 
 class MeshStream(EventDispatcher):  # type: ignore[misc]
@@ -84,7 +81,7 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         self._perAddress: Counter[str] = Counter()
         self._calls: dict[str, list[Deferred[PeerStream]]] = {}
         self._calling: dict[str, Deferred[Any]] = {}
-        self._requests: dict[str, tuple[Deferred[Element], str, IDelayedCall]] = {}
+        self._requests = PendingRequests(reactor)
         self._stopped: list[Deferred[None]] = []
         self.xmlstream: MeshStream | None = None
 
@@ -110,8 +107,7 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         error = Failure(ConnectionLost(reason))
         for handler in list(self):
             handler.connectionLost(error)
-        for identifier in list(self._requests):
-            self._requests[identifier][0].errback(ConnectionLost(reason))
+        self._requests.failAll(reason)
         done: Deferred[None] = Deferred()
         self._stopped.append(done)
         for calling in list(self._calling.values()):
@@ -172,44 +168,31 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
 
         @param request: has C{toElement}, C{stanzaID} and perhaps a C{timeout}, as wokkel's have.
         @return: fires with the answer; fails with L{StanzaError}, L{RequestTimeout}, or
-            L{ConnectionLost} when it could not be sent or the peer is gone.
+            L{NotAnswered} when it could not be sent or the peer is gone.
         """
         element = request.toElement()
         if not element.getAttribute("id"):
             element.addUniqueId()
             request.stanzaID = element["id"]
         identifier, recipient = element["id"], element.getAttribute("to", "")
-        if identifier in self._requests or len(self._requests) >= MAX_REQUESTS or self.xmlstream is None:
-            return fail(ConnectionLost("the request cannot be sent now; try again later"))
-        timeout = getattr(request, "timeout", None) or self.timeout
-        timer = self._reactor.callLater(timeout, self._tooLate, identifier, timeout)
-        answer: Deferred[Element] = Deferred()
-        self._requests[identifier] = (answer, foldText(recipient), timer)
-        answer.addBoth(self._forgetRequest, identifier)
+        if self.xmlstream is None:
+            return fail(NotAnswered("the service is not signed on at present; try again later"))
+        try:
+            answer = self._requests.add(identifier, recipient, getattr(request, "timeout", 0) or self.timeout)
+        except NotAnswered as error:
+            return fail(error)
         self.deliver(recipient, element).addErrback(self._notAsked, identifier)
         return answer
 
-    def _forgetRequest(self, result: Any, identifier: str) -> Any:
-        _, _, timer = self._requests.pop(identifier)
-        if timer.active():
-            timer.cancel()
-        return result
-
-    def _tooLate(self, identifier: str, timeout: float) -> None:
-        self._requests[identifier][0].errback(RequestTimeout(f"no answer within {timeout:g} s"))
-
     def _notAsked(self, failure: Failure, identifier: str) -> None:
         failure.trap(BytestreamError)
-        if identifier in self._requests:
-            self._requests[identifier][0].errback(ConnectionLost(str(failure.value)))
+        self._requests.fail(identifier, str(failure.value))
 
     def peerGone(self, name: str, reason: str) -> None:
         """
         Take notice that somebody will not answer any more.
         """
-        for identifier, (answer, peer, _) in list(self._requests.items()):
-            if peer == foldText(name) and identifier in self._requests:
-                answer.errback(ConnectionLost(reason))
+        self._requests.failAll(reason, name)
 
     # Streams
 
@@ -345,18 +328,9 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
             return
         stanza["from"], stanza["to"] = stream.peer, self.ownName()
         if stanza.name == "iq" and stanza.getAttribute("type") in ("result", "error"):
-            self._answerReceived(stream, stanza)
+            self._requests.answered(stream.peer, stanza)
             return
         self.xmlstream.dispatch(stanza)
-
-    def _answerReceived(self, stream: PeerStream, iq: Element) -> None:
-        answer, peer, _ = self._requests.get(iq.getAttribute("id", ""), (None, "", None))
-        if answer is None or peer != foldText(stream.peer):
-            return
-        if iq["type"] == "error":
-            answer.errback(exceptionFromStanza(iq))
-        else:
-            answer.callback(iq)
 
     def streamEnded(self, stream: PeerStream, reason: str, clean: bool) -> None:
         """

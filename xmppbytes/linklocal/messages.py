@@ -12,7 +12,9 @@ from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
 
 from xmppbytes.errors import NotReachable
-from xmppbytes.linklocal.stream import DEAD_TIMEOUT, NS_CLIENT, PeerStream
+from xmppbytes.linklocal.connection import NS_CLIENT
+from xmppbytes.linklocal.stream import PeerStream
+from xmppbytes.linklocal.tcp import DEAD_TIMEOUT
 
 NS_XHTML = "http://www.w3.org/1999/xhtml"
 # How much of a message is shown.

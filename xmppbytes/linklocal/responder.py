@@ -18,7 +18,8 @@ from xmppbytes.linklocal.answering import RECORD_INTERVAL, AnswerQueue, LegacyLi
 from xmppbytes.linklocal.ilink import PORT, ILinkPort, Source
 from xmppbytes.linklocal.prober import Prober
 from xmppbytes.linklocal.zone import Zone
-from xmppbytes.wire.mdns import Message, Record, fold, pack
+from xmppbytes.wire.mdns import Message, Record, fold
+from xmppbytes.wire.mdnspack import pack
 
 # One Ethernet frame without the headers of IPv6 and UDP.
 DATAGRAM_ROOM = 1440

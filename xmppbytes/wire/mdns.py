@@ -7,12 +7,11 @@ message is parsed, so that the data of two records can be compared as bytes.
 
 L{Message.parse} takes one whole datagram of at most L{MAX_MESSAGE} bytes and raises
 L{WireError} for anything that is not one well-formed message, trailing bytes included.
-L{pack} makes as many datagrams as a message needs.
+L{xmppbytes.wire.mdnspack} writes them.
 """
 
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import twisted.names.dns as dns
@@ -31,12 +30,12 @@ MAX_RECORDS = 1024
 _MAX_POINTERS = 32
 
 # The top bit of the class field: "unicast answer wanted" of a question, "cache flush" of a record.
-_TOP_BIT = 0x8000
-_HEADER = struct.Struct("!6H")
-_QUESTION = struct.Struct("!2H")
-_RECORD = struct.Struct("!2HIH")
+TOP_BIT = 0x8000
+HEADER = struct.Struct("!6H")
+QUESTION = struct.Struct("!2H")
+RECORD = struct.Struct("!2HIH")
 
-_RESPONSE, _AUTHORITATIVE, _TRUNCATED = 0x8000, 0x0400, 0x0200
+RESPONSE, AUTHORITATIVE, TRUNCATED = 0x8000, 0x0400, 0x0200
 _OPCODE_AND_RCODE = 0x780F
 
 NSEC = 47
@@ -151,7 +150,7 @@ class _Parser:
         self._at = 0
 
     def message(self) -> Message:
-        identifier, flags, *counts = self._unpack(_HEADER)
+        identifier, flags, *counts = self._unpack(HEADER)
         if flags & _OPCODE_AND_RCODE:
             raise WireError(f"opcode and rcode of a multicast message are 0, the flags are 0x{flags:04x}")
         if counts[0] > MAX_QUESTIONS or sum(counts[1:]) > MAX_RECORDS:
@@ -162,7 +161,7 @@ class _Parser:
         )
         if self._at != len(self._data):
             raise WireError(f"{len(self._data) - self._at} bytes behind the last record")
-        response, truncated = bool(flags & _RESPONSE), bool(flags & _TRUNCATED)
+        response, truncated = bool(flags & RESPONSE), bool(flags & TRUNCATED)
         return Message(response, questions, answers, authorities, additionals, truncated, identifier)
 
     def _unpack(self, form: struct.Struct) -> tuple[int, ...]:
@@ -175,18 +174,18 @@ class _Parser:
 
     def _question(self) -> Question:
         name = self._name(len(self._data))
-        kind, cls = self._unpack(_QUESTION)
-        return Question(name, kind, bool(cls & _TOP_BIT), cls & ~_TOP_BIT)
+        kind, cls = self._unpack(QUESTION)
+        return Question(name, kind, bool(cls & TOP_BIT), cls & ~TOP_BIT)
 
     def _record(self) -> Record:
         name = self._name(len(self._data))
-        kind, cls, ttl, length = self._unpack(_RECORD)
+        kind, cls, ttl, length = self._unpack(RECORD)
         end = self._at + length
         if end > len(self._data):
             raise WireError("the data of a record is longer than the message")
         data = self._recordData(kind, end)
         # A time to live with the top bit set is 0 (RFC 2181 section 8).
-        return Record(name, kind, 0 if ttl >> 31 else ttl, data, bool(cls & _TOP_BIT), cls & ~_TOP_BIT)
+        return Record(name, kind, 0 if ttl >> 31 else ttl, data, bool(cls & TOP_BIT), cls & ~TOP_BIT)
 
     def _recordData(self, kind: int, end: int) -> bytes:
         # OPT records have no name inside, and their class is no class: they are kept as bytes.
@@ -267,92 +266,3 @@ def decodeName(data: bytes, at: int = 0) -> tuple[Name, int]:
     if at >= len(data) or data[at] != 0:
         raise WireError("there is no whole name in this data")
     return tuple(labels), at + 1
-
-
-@dataclass(slots=True)
-class _Datagram:
-    """
-    One datagram in the making, with the places of the names that later ones can refer to.
-    """
-
-    flags: int
-    id: int
-    body: bytearray = field(default_factory=lambda: bytearray(_HEADER.size))
-    places: dict[Name, int] = field(default_factory=dict)
-    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
-
-    def add(self, section: int, item: Question | Record, room: int) -> bool:
-        """
-        Append a question or record unless it makes the datagram, which holds something already,
-        longer than C{room}.
-        """
-        mark = len(self.body)
-        if isinstance(item, Question):
-            self._name(item.name)
-            self.body += _QUESTION.pack(item.type, item.cls | (_TOP_BIT if item.unicast else 0))
-        else:
-            self._record(item)
-        if len(self.body) > room and any(self.counts):
-            del self.body[mark:]
-            self.places = {name: at for name, at in self.places.items() if at < mark}
-            return False
-        self.counts[section] += 1
-        return True
-
-    def _record(self, record: Record) -> None:
-        self._name(record.name)
-        cls = record.cls | (_TOP_BIT if record.flush else 0)
-        self.body += _RECORD.pack(record.type, cls, record.ttl, 0)
-        start = len(self.body)
-        if record.type == dns.PTR:
-            self._name(decodeName(record.data)[0])
-        else:
-            self.body += record.data
-        struct.pack_into("!H", self.body, start - 2, len(self.body) - start)
-
-    def _name(self, name: Name) -> None:
-        for index in range(len(name)):
-            rest = name[index:]
-            if rest in self.places:
-                self.body += struct.pack("!H", 0xC000 | self.places[rest])
-                return
-            if len(self.body) < 0x4000:
-                self.places[rest] = len(self.body)
-            self.body += bytes((len(name[index]),)) + name[index]
-        self.body += b"\0"
-
-    def finish(self, truncated: bool) -> bytes:
-        flags = self.flags | (_TRUNCATED if truncated else 0)
-        _HEADER.pack_into(self.body, 0, self.id, flags, *self.counts)
-        return bytes(self.body)
-
-
-def pack(message: Message, room: int) -> list[bytes]:
-    """
-    Encode a message as one or more datagrams.
-
-    All but the last datagram of a query say that they are truncated, so that the answerer waits for
-    the rest of the known answers (RFC 6762 section 7.2). What does not fit of the additional records
-    is left out: they are a courtesy.
-
-    @param message: its C{truncated} is not used.
-    @param room: how long a datagram may be, in bytes. A record that is longer gets one of its own.
-    @return: the datagrams, at least one.
-    """
-    flags = (_RESPONSE | _AUTHORITATIVE) if message.response else 0
-    done: list[bytes] = []
-    current = _Datagram(flags, message.id)
-    sections: tuple[Iterable[Question | Record], ...] = (
-        message.questions,
-        message.answers,
-        message.authorities,
-        message.additionals,
-    )
-    for section, items in enumerate(sections):
-        for item in items:
-            if current.add(section, item, room) or section == 3:
-                continue
-            done.append(current.finish(truncated=not message.response))
-            current = _Datagram(flags, message.id)
-            current.add(section, item, room)
-    return [*done, current.finish(truncated=False)]
