@@ -206,7 +206,10 @@ class LinkLocalService(MultiService):
         self.hub.emit("signed-on", name=name)
 
     def _greeting(self) -> list[Event]:
-        return [{"event": "signed-on", "name": self.discovery.name}] if self.discovery.isWon else []
+        events: list[Event] = [{"event": "buddy-on", **describe(buddy)} for buddy in self.roster]
+        if self.discovery.isWon:
+            events.insert(0, {"event": "signed-on", "name": self.discovery.name})
+        return events
 
     # Commands
 

@@ -248,6 +248,7 @@ class ScreenTests(ChatTestCase):
         Running transfers are shown below, and no more when they end.
         """
         one = screen.Screen()
+        one._begun = True
         transfer = {"id": "1", "name": "a", "size": 10, "direction": "out", "to": JULIET}
         one.told({"event": "file-progress", "bytes": 5, **transfer})
         self.assertEqual(one._toolbar(), f"a to {JULIET}: 50 %")

@@ -49,6 +49,8 @@ class Screen:
         self.situation = lines.Situation()
         self._roster: set[str] = set()
         self._transfers: dict[str, str] = {}
+        # Who is here at the beginning is shown as one list.
+        self._begun = False
         self._session: PromptSession[str] | None = None
         self._client: ControlClient | None = None
 
@@ -71,7 +73,7 @@ class Screen:
             self.situation.partner = event["from"]
         self.situation.names = tuple(sorted(self._roster))
         line = lines.show(event)
-        if line is not None:
+        if line is not None and self._begun:
             print(line)
         if self._session is not None:
             self._session.app.invalidate()
@@ -89,6 +91,7 @@ class Screen:
         self._client = client
         reading = asyncio.ensure_future(client.run())
         await self._listRoster()
+        self._begun = True
         self._session = PromptSession(
             completer=NameCompleter(self.situation), complete_while_typing=False, bottom_toolbar=self._toolbar
         )
@@ -156,7 +159,8 @@ class Screen:
     def _showRoster(self, answer: Event) -> None:
         self._roster = {entry["name"] for entry in answer["roster"]}
         self.situation.names = tuple(sorted(self._roster))
-        print(f"you are {answer['name']}; here are:" if answer["roster"] else "nobody else is here (yet)")
+        others = "here are:" if answer["roster"] else "nobody else is here (yet)"
+        print(f"you are {answer['name']}; {others}")
         for entry in answer["roster"]:
             print(lines.person(entry))
         sys.stdout.flush()

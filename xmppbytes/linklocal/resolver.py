@@ -75,6 +75,8 @@ class Resolution:
         for delay in ASK_AT:
             self._calls.append(self._clock.callLater(delay, self._ask))
         self._calls.append(self._clock.callLater(TIMEOUT, self._timedOut))
+        # What came within the last second is as good as an answer; nobody would repeat it anyway.
+        self._heard([])
         return self._done
 
     def known(self) -> tuple[str, ...]:
