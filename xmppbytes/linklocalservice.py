@@ -117,7 +117,9 @@ class LinkLocalService(MultiService):
 
     def _makeHandlers(self) -> Files:
         surroundings = LinkSurroundings(self.discovery, self.mesh)
-        options = BytestreamOptions(ways=Ways.DIRECT_ONLY, discoverProxies=False)
+        options = BytestreamOptions(
+            ways=Ways.DIRECT_ONLY, discoverProxies=False, mayConnect=surroundings.mayConnect
+        )
         bytestreams = BytestreamsClientHandler(self._reactor, None, options, surroundings)
         initiation = StreamInitiationHandler(StreamMethods(standardMethods(bytestreams, None)))
         description = DescriptionHandler(f"{NAME} {__version__}", "client", "pc")

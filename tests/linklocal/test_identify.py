@@ -162,6 +162,9 @@ class SurroundingsTests(TestCase):
         policy = self.surroundings.policyFor(JULIET)
         self.assertEqual(policy.admit("169.254.1.1"), "169.254.1.1")
         self.assertEqual(policy.admit("fe80::1"), "fe80::1%lo")
+        self.assertTrue(self.surroundings.mayConnect(JULIET, "::ffff:169.254.1.1"))
+        self.assertTrue(self.surroundings.mayConnect(JULIET, "fe80::1%lo"))
+        self.assertFalse(self.surroundings.mayConnect(JULIET, "169.254.1.3"))
         for address in ("127.0.0.1", "169.254.1.3", "fe80::9", "example.org"):
             self.assertRaises(NotReachable, policy.admit, address)
         self.mesh.streams.clear()

@@ -33,7 +33,9 @@ class Filer:
         self.events = []
         self.hub.addListener(self.events.append)
         surroundings = LinkSurroundings(person.discovery, person.mesh)
-        options = BytestreamOptions(ways=Ways.DIRECT_ONLY, discoverProxies=False)
+        options = BytestreamOptions(
+            ways=Ways.DIRECT_ONLY, discoverProxies=False, mayConnect=surroundings.mayConnect
+        )
         s5b = BytestreamsClientHandler(reactor, None, options, surroundings)
         initiation = StreamInitiationHandler(StreamMethods(standardMethods(s5b, None)))
         for handler in (s5b, initiation):
@@ -88,6 +90,21 @@ class FilesTests(MeshTestCase):
             self.assertEqual([e for e in one.events if e["event"] == "file-progress"][-1]["bytes"], 500_000)
         for command in (romeo.files.cancel, juliet.files.accept, juliet.files.decline):
             self.assertRaises(ConfigurationError, command, identifier)
+
+    @inlineCallbacks
+    def test_stranger(self):
+        """
+        Somebody at another address who knows the hash does not get the file.
+        """
+        romeo, juliet = self.filers()
+        romeo.files.send(JULIET, str(self.path))
+        request = yield juliet.wait("file-request")
+        # Her connection comes from an address that is hers no more.
+        romeo.person.mesh.stream(JULIET).address = "127.0.0.9"
+        romeo.person.discovery.places[JULIET] = (1, ("127.0.0.9",))
+        juliet.files.accept(request["id"])
+        cancelled = yield romeo.wait("file-cancel")
+        self.assertIn("none of the", cancelled["reason"])
 
     @inlineCallbacks
     def test_always(self):

@@ -10,7 +10,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from xmppbytes.connecting.addresses import parseAddress
+from xmppbytes.connecting.addresses import parseAddress, plainAddress
 from xmppbytes.errors import NegotiationError, NotReachable
 from xmppbytes.interfaces import IAddressPolicy, IBytestreamSurroundings
 from xmppbytes.linklocal.discovery import Discovery
@@ -94,6 +94,16 @@ class LinkSurroundings:
             if own in ofLink:
                 addresses += ofLink
         return [address.partition("%")[0] for address in dict.fromkeys(addresses)]
+
+    def mayConnect(self, peer: str, address: str) -> bool:
+        """
+        Tell whether an address is one of a peer's: only the peer itself may fetch what is for it.
+        """
+        try:
+            self.policyFor(peer).admit(plainAddress(address).partition("%")[0])
+        except NotReachable:
+            return False
+        return True
 
     def policyFor(self, peer: str) -> "PeerPolicy":
         """
