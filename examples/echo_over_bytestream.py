@@ -31,8 +31,7 @@ class EchoEverybody:
 
 def main(reactor, jid, server):
     factory = ComponentFactory(jid, os.environ["SECRET"])
-    manager = ComponentManager(factory, reactor)
-    BytestreamsClientHandler(reactor, EchoEverybody()).setHandlerParent(manager)
+    BytestreamsClientHandler(reactor, EchoEverybody()).setHandlerParent(ComponentManager(factory, reactor))
     StreamService(clientFromString(reactor, server), factory, reactor, jid).startService()
     return Deferred()  # for ever
 

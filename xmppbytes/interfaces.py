@@ -39,6 +39,15 @@ class ILeg(Interface):
         """
 
 
+class IDatagramLeg(ILeg):
+    """
+    One party of a UDP bytestream. Its transport is the TCP connection that it lasts as long as, and
+    that is read meanwhile, so that its end shows at once.
+    """
+
+    channel = Attribute("the L{xmppbytes.core.channel.Channel}; C{None} until the party is C{ready}")
+
+
 class IStreamHost(Interface):
     """
     What a connection joins once its handshake has named the bytestream it is for: the proxy's
@@ -271,4 +280,88 @@ class IBytestreamSurroundings(Interface):
         Which addresses may be connected to at this peer's wish.
 
         @return: an L{IAddressPolicy}.
+        """
+
+
+class IDatagramAcceptor(Interface):
+    """
+    Decides about the UDP bytestreams that others ask us for. The application implements it.
+    """
+
+    def datagramsRequested(offer: Any) -> Any:
+        """
+        Accept or refuse a UDP bytestream.
+
+        @param offer: the L{xmppbytes.core.bytestream.BytestreamOffer}.
+        @return: an L{IDatagramProtocol}, or a Deferred of one. The Deferred is cancelled when the
+            requester, or the time, is gone.
+        @raise xmppbytes.errors.Refused: to say no. The text stays here: the peer is told
+            C{not-acceptable} only.
+        """
+
+    def datagramsFailed(offer: Any, error: Any) -> None:
+        """
+        A UDP bytestream that was accepted did not come about. The requester knows.
+
+        @param offer: the L{xmppbytes.core.bytestream.BytestreamOffer}.
+        @param error: the L{xmppbytes.errors.BytestreamError}.
+        """
+
+
+class IDatagramTransport(Interface):
+    """
+    A UDP bytestream, as its application sees it (XEP-0065 section 8.4). Datagrams may be lost, come
+    twice, or in another order.
+    """
+
+    peer = Attribute("the L{xmppbytes.core.bytestream.BytestreamAddress} of the other end")
+    maxDatagramSize = Attribute(
+        "how many bytes L{send} takes: what fits into one packet on the way to the other end of our "
+        "connection, less all headers. May change with the way"
+    )
+    dropped = Attribute("how many datagrams could not be sent")
+
+    def send(data: bytes, destPort: int, sourcePort: int = 0) -> bool:
+        """
+        Send one datagram.
+
+        @param data: at most C{maxDatagramSize} bytes.
+        @param destPort: the virtual port at the other side.
+        @param sourcePort: the virtual port that it comes from.
+        @return: false when it was dropped at once: no room at present, or the bytestream has ended.
+        @raise ValueError: when it is too large, or a port is none.
+        """
+
+    def close() -> None:
+        """
+        End the bytestream, for both sides.
+        """
+
+
+class IDatagramProtocol(Interface):
+    """
+    What an application does with a UDP bytestream.
+    """
+
+    def makeConnection(transport: Any) -> None:
+        """
+        The bytestream is there.
+
+        @param transport: the L{IDatagramTransport}.
+        """
+
+    def datagramReceived(data: bytes, sourcePort: int, destPort: int) -> None:
+        """
+        A datagram has come.
+
+        @param sourcePort: the virtual port that it comes from.
+        @param destPort: the virtual port that it is for.
+        """
+
+    def connectionLost(reason: Any) -> None:
+        """
+        The bytestream has ended.
+
+        @param reason: a L{Failure<twisted.python.failure.Failure>}: C{ConnectionDone} when one of the
+            two sides has closed it.
         """

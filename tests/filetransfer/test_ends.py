@@ -29,6 +29,7 @@ class Wire(StringTransport):
     """
 
     ended = ""
+    protocol: Any = None
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         super().registerProducer(producer, streaming)
@@ -336,3 +337,44 @@ class ReceiverTests(SynchronousTestCase):
         self.failureResultOf(one.done, CancelledError)
         self.assertEqual(self.wire.ended, "aborted")
         self.lose(ConnectionAborted())
+
+
+class Sudden(Wire):
+    """
+    A transport that is lost at once when it is aborted, as an in-band one is.
+    """
+
+    def abortConnection(self) -> None:
+        super().abortConnection()
+        self.protocol.connectionLost(Failure(ConnectionAborted()))
+
+
+class SuddenTests(SynchronousTestCase):
+    """
+    Cancelling on such a transport.
+    """
+
+    def test_sender(self) -> None:
+        """
+        The sender was cancelled, and nothing else.
+        """
+        sender = FileSender(Clock(), io.BytesIO(b"x" * 10), 10, Digests(), lambda count: None)
+        wire = Sudden()
+        wire.protocol = sender
+        sender.makeConnection(wire)
+        sender.done.cancel()
+        self.failureResultOf(sender.done, CancelledError)
+
+    def test_receiver(self) -> None:
+        """
+        So was the receiver.
+        """
+        offer = FileOffer(name="a", size=10)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        receiver = FileReceiver(Clock(), offer, Inbox(folder).open(offer), Digests(), lambda count: None)
+        wire = Sudden()
+        wire.protocol = receiver
+        receiver.makeConnection(wire)
+        receiver.done.cancel()
+        self.failureResultOf(receiver.done, CancelledError)

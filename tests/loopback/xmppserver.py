@@ -33,6 +33,9 @@ class LoopbackServer:
     @ivar stanzas: all stanzas that came, as text.
     """
 
+    address = "127.0.0.1"
+    authority = None
+
     def __init__(self, reactor: Any, passwords: dict[str, str]) -> None:
         """
         @param passwords: account name -> password.
@@ -63,7 +66,14 @@ class LoopbackServer:
         """
         factory = xmlstream.XmlStreamServerFactory(lambda: Session(self))
         self._port = await TCP4ServerEndpoint(self._reactor, 0, interface="127.0.0.1").listen(factory)
-        return f"127.0.0.1:{self._port.getHost().port}"
+        self.c2sPort = int(self._port.getHost().port)
+        return f"{self.address}:{self.c2sPort}"
+
+    def jid(self, account: str, resource: str) -> str:
+        """
+        The address of an account.
+        """
+        return f"{account}@{DOMAIN}/{resource}"
 
     async def stop(self) -> None:
         """

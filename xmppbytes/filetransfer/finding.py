@@ -96,11 +96,13 @@ class ReceiverFinder(RequestHandler):
         asked: dict[str, str] = {}
         end = self._clock.seconds() + PRESENCE_TIMEOUT
         while True:
-            for resource in [name for name in self._resources if name not in asked]:
+            resource = next((name for name in self._resources if name not in asked), None)
+            if resource is not None:
                 asked[resource] = await self._missing(resource, methods)
                 if not asked[resource]:
                     self._wanted = ""
                     return resource
+                continue
             left = end - self._clock.seconds()
             if left <= 0:
                 break

@@ -66,13 +66,14 @@ class FileReceiver(Protocol):
         @param digests: are updated with what comes; know already what was there before.
         @param progress: called with the number of bytes of each chunk.
         """
-        self.done: Deferred[Path] = Deferred(lambda _: self.transport.abortConnection())
+        self.done: Deferred[Path] = Deferred(lambda _: self._cancel())
         self._clock = clock
         self._offer = offer
         self._part = part
         self._digests = digests
         self._progress = progress
         self._path: Path | None = None
+        self._cancelled = False
         self._error: TransferError | None = None
         self._watchdog: Watchdog | None = None
 
@@ -127,6 +128,10 @@ class FileReceiver(Protocol):
             return
         self.transport.loseConnection()
 
+    def _cancel(self) -> None:
+        self._cancelled = True
+        self.transport.abortConnection()
+
     def _stalled(self) -> None:
         self._fail(TransferError(f"nothing came for {IDLE_TIMEOUT:g} s; ask for it to be sent again"))
 
@@ -140,7 +145,7 @@ class FileReceiver(Protocol):
         """
         if self._watchdog is not None:
             self._watchdog.stop()
-        if self.done.called:
+        if self.done.called or self._cancelled:
             return
         if not self._missing and self._path is None and self._error is None and reason.check(ConnectionDone):
             # An empty file, and the sender has closed.

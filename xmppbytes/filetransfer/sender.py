@@ -62,7 +62,7 @@ class FileSender(Protocol):
         @param digests: are updated with what is sent.
         @param progress: called with the number of bytes of each chunk.
         """
-        self.done: Deferred[None] = Deferred(lambda _: self.fail("cancelled"))
+        self.done: Deferred[None] = Deferred(lambda _: self._cancel())
         self.sent = 0
         self.route = ""
         self._clock = clock
@@ -72,6 +72,7 @@ class FileSender(Protocol):
         self._progress = progress
         self._watchdog: Watchdog | None = None
         self._finished = False
+        self._cancelled = False
         self._error: TransferError | None = None
 
     def buildProtocol(self, addr: Any) -> "FileSender":
@@ -151,6 +152,10 @@ class FileSender(Protocol):
             self._error = TransferError(reason)
         self._abort()
 
+    def _cancel(self) -> None:
+        self._cancelled = True
+        self.fail("cancelled")
+
     def _unconfirmed(self) -> None:
         self.fail(f"the other side did not confirm within {CLOSE_TIMEOUT:g} s that it has everything")
 
@@ -186,7 +191,7 @@ class FileSender(Protocol):
         """
         if self._watchdog is not None:
             self._watchdog.stop()
-        if self.done.called:
+        if self.done.called or self._cancelled:
             return
         if self._error is not None:
             self.done.errback(self._error)

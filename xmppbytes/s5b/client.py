@@ -3,6 +3,7 @@ The S5B client on XMPP, Requester and Target (XEP-0065 sections 3, 5, 6 and 7).
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -37,10 +38,15 @@ _Key: TypeAlias = tuple[str, str]
 class BytestreamsClientHandler(RequestHandler):
     """
     Opens bytestreams to others and accepts theirs, over any stream manager.
+
+    @cvar mode: the mode of the bytestreams that are accepted.
+    @cvar feature: what disco names.
     """
 
     log = Logger()
     requests = {("set", NS_BYTESTREAMS, "query"): "onBytestreamRequest"}
+    mode = "tcp"
+    feature = NS_BYTESTREAMS
 
     def __init__(
         self,
@@ -188,8 +194,15 @@ class BytestreamsClientHandler(RequestHandler):
             destinations = (request.destination,)
         acceptor = self._acceptorFor(key, request)
         offer = BytestreamOffer(key[0], target, request.sid)
-        session = TargetSession(self._means, acceptor, offer, request, destinations, self.options)
-        return self._negotiate(key, session)
+        return self._negotiate(key, self.makeTargetSession(acceptor, offer, request, destinations))
+
+    def makeTargetSession(
+        self, acceptor: Any, offer: BytestreamOffer, request: BytestreamRequest, destinations: Sequence[str]
+    ) -> TargetSession:
+        """
+        Make the session of a bytestream that somebody asks for; see L{TargetSession}.
+        """
+        return TargetSession(self._means, acceptor, offer, request, destinations, self.options)
 
     def _negotiate(self, key: _Key, session: TargetSession) -> "Deferred[Element]":
         async def negotiate() -> Element:
@@ -231,8 +244,8 @@ class BytestreamsClientHandler(RequestHandler):
         reason = None
         if acceptor is None:
             reason = "nobody expects it"
-        elif request.mode != "tcp":
-            reason = "it is to carry datagrams"
+        elif request.mode != self.mode:
+            reason = f"its mode is {request.mode}"
         elif key in self._incoming or key in self._outgoing:
             # Also Psi's fast mode, in which the target asks back under the sid of our own request.
             reason = "one of this sid is being negotiated"
@@ -263,7 +276,7 @@ class BytestreamsClientHandler(RequestHandler):
         """
         Section 3, see L{iwokkel.IDisco}.
         """
-        return [] if nodeIdentifier else [disco.DiscoFeature(NS_BYTESTREAMS)]
+        return [] if nodeIdentifier else [disco.DiscoFeature(self.feature)]
 
     def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
         """

@@ -35,6 +35,7 @@ class ProxyHandler(RequestHandler):
     """
 
     log = Logger()
+    exclusive = True
     requests = {
         ("get", NS_BYTESTREAMS, "query"): "onAddressQuery",
         ("set", NS_BYTESTREAMS, "query"): "onActivation",
@@ -51,13 +52,13 @@ class ProxyHandler(RequestHandler):
         @param streamHosts: what is advertised, in this order. May be replaced.
         @param rendezvous: where the parties wait.
         @param access: who may use the proxy. May be replaced at any time.
-        @param features: what disco names.
+        @param features: what disco names. May be replaced.
         """
         super().__init__()
         self.access = access
         self.streamHosts = tuple(streamHosts)
         self._rendezvous = rendezvous
-        self._features = tuple(features)
+        self.features = tuple(features)
 
     def onAddressQuery(self, iq: Element) -> Element:
         """
@@ -118,7 +119,7 @@ class ProxyHandler(RequestHandler):
         """
         See L{iwokkel.IDisco}.
         """
-        return [] if nodeIdentifier else [disco.DiscoFeature(feature) for feature in self._features]
+        return [] if nodeIdentifier else [disco.DiscoFeature(feature) for feature in self.features]
 
     def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
         """

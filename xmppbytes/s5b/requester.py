@@ -37,9 +37,12 @@ _NOT_SUPPORTED = ("service-unavailable", "feature-not-implemented")
 class RequesterSession:
     """
     We ask a target for a bytestream.
+
+    @cvar mode: of the bytestream.
     """
 
     log = Logger()
+    mode = "tcp"
 
     def __init__(self, means: Means, target: str, sid: str, options: BytestreamOptions) -> None:
         """
@@ -133,7 +136,7 @@ class RequesterSession:
                 "there is no way to offer: no address of this machine is of use, or wanted, and no proxy "
                 "was found; name a proxy"
             )
-        request = BytestreamRequest(self._sid, streamHosts, destination=self._hashes[0])
+        request = BytestreamRequest(self._sid, streamHosts, self.mode, self._hashes[0])
         self.log.info(
             "Offering {target} (sid {sid}) {own} own streamhosts and {proxies} of proxies",
             target=self._target,

@@ -62,3 +62,26 @@ def queryElement(sid: str | None = None) -> Element:
     if sid is not None:
         query["sid"] = sid
     return query
+
+
+def udpSuccessElement(address: str) -> Element:
+    """
+    Make a C{<udpsuccess/>} (XEP-0065 8.3.2 and 9.5).
+
+    @param address: the DST.ADDR of the initialization packet.
+    """
+    element = Element((NS_BYTESTREAMS, "udpsuccess"))
+    element["dstaddr"] = address
+    return element
+
+
+def udpSuccessIn(message: Element) -> str | None:
+    """
+    Read the C{<udpsuccess/>} of a message.
+
+    @return: the DST.ADDR, or C{None} when there is none.
+    """
+    for element in message.elements(NS_BYTESTREAMS, "udpsuccess"):
+        address: str | None = element.getAttribute("dstaddr")
+        return address
+    return None

@@ -26,10 +26,12 @@ class TargetSession:
     """
     A requester asks us for a bytestream.
 
+    @cvar notConnected: the error condition that tells that no streamhost could be reached.
     @ivar offer: what it asks for.
     """
 
     log = Logger()
+    notConnected = "item-not-found"
 
     def __init__(
         self,
@@ -68,11 +70,10 @@ class TargetSession:
         try:
             if not candidates:
                 raise NotReachable("none of the streamhosts may be used")
-            connector = self._means.connector(self.offer.requester)
-            candidate, leg = await connector.connect(candidates, self._destinations)
+            candidate, leg = await self.connect(candidates)
         except NotReachable as e:
             self._tellFailure(e)
-            raise StanzaError("item-not-found", type="cancel") from e
+            raise StanzaError(self.notConnected, type="cancel") from e
         route = routeOf(leg, candidate.jid if candidate.relayed else None)
         self._connected = (protocolFactory, leg, route)
         self.log.info(
@@ -82,6 +83,15 @@ class TargetSession:
             route=route,
         )
         return usedElement(self.offer.sid, candidate.jid)
+
+    async def connect(self, candidates: Sequence[Candidate]) -> tuple[Candidate, CandidateConnection]:
+        """
+        Connect to one of the candidates.
+
+        @raise NotReachable: when none can be reached.
+        """
+        connector = self._means.connector(self.offer.requester)
+        return await connector.connect(candidates, self._destinations)
 
     def start(self) -> None:
         """
