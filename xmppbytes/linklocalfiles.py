@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.errors import BytestreamError, ConfigurationError, LimitReached, Refused
+from xmppbytes.filetransfer.acceptor import IFileAcceptor, IncomingFile
 from xmppbytes.filetransfer.names import printable, safeName
-from xmppbytes.filetransfer.receive import FileReceiving, IFileAcceptor, IncomingFile
+from xmppbytes.filetransfer.receive import FileReceiving
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.send import sendFile
 from xmppbytes.filetransfer.si import StreamInitiationHandler

@@ -4,11 +4,16 @@ L{tests.loopback.test_linklocal_service}.
 """
 
 import hashlib
+import importlib
 import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+if __name__ == "__main__":
+    # Before anything imports the default one.
+    importlib.import_module(f"twisted.internet.{sys.argv[1]}reactor").install()
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -171,4 +176,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    react(main)

@@ -105,6 +105,8 @@ class FilesTests(MeshTestCase):
         juliet.files.accept(request["id"])
         cancelled = yield romeo.wait("file-cancel")
         self.assertIn("none of the", cancelled["reason"])
+        juliet.files.cancel(request["id"])
+        yield juliet.wait("file-cancel")
 
     @inlineCallbacks
     def test_always(self):

@@ -18,4 +18,22 @@ class ServiceTests(NamespaceTestCase):
         """
         Avatar, roster, messages, code, a file, status, names that are taken, policies, the end.
         """
-        self.runScript()
+        self.runScript("epoll")
+
+    def test_asyncio(self):
+        """
+        The same on the reactor of asyncio.
+        """
+        self.runScript("asyncio")
+
+    def test_select(self):
+        """
+        The same on the select reactor.
+        """
+        self.runScript("select")
+
+    def test_poll(self):
+        """
+        The same on the poll reactor.
+        """
+        self.runScript("poll")
