@@ -4,6 +4,7 @@ Hosts in network namespaces, joined by cables, and programs on them that speak J
 Nothing in here can reach any other network. Needs root and iproute2.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import SkipTest
+
+from tests.interop.case import Need, program
 
 PEERS = Path(__file__).with_name("peers")
 ROOT = Path(__file__).parents[2]
@@ -31,31 +33,38 @@ def ip(*arguments):
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
 
 
-def requireLab(*programs):
+def _canMakeHosts():
     """
-    Skip, with a reason, where hosts cannot be made.
+    Tell whether hosts can be made here.
     """
-    if os.environ.get("XMPPBYTES_INTEROP") != "1":
-        raise SkipTest("real peers run with XMPPBYTES_INTEROP=1 only")
-    if os.geteuid() != 0:
-        raise SkipTest("network namespaces need root")
-    for program in ("ip", "unshare", *programs):
-        if shutil.which(program) is None:
-            raise SkipTest(f"{program} is not installed")
+    if os.geteuid() != 0 or not all(program(name) for name in ("ip", "unshare", "mount")):
+        return False
+    name = f"try{os.getpid()}"
     try:
-        ip("netns", "add", f"try{os.getpid()}")
-        ip("netns", "del", f"try{os.getpid()}")
-    except subprocess.CalledProcessError as error:
-        raise SkipTest(f"this kernel makes no network namespaces: {error.stderr}") from error
+        ip("netns", "add", name)
+        ip("netns", "del", name)
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
-def requirePurple():
-    """
-    Skip where Pidgin's library is missing.
-    """
-    requireLab("avahi-daemon", "dbus-daemon")
-    if not list(Path("/usr/lib").glob("**/purple-2/libbonjour.so")):
-        raise SkipTest("libpurple with its Bonjour plugin is not installed (Debian: libpurple0)")
+HOSTS = Need(
+    "the right to make network namespaces", _canMakeHosts, "run as root, with iproute2 and util-linux"
+)
+AVAHI = Need(
+    "avahi",
+    lambda: all(program(name) for name in ("avahi-daemon", "avahi-browse", "dbus-daemon")),
+    "apt-get install --no-install-recommends avahi-daemon avahi-utils dbus",
+)
+BONJOUR = Need(
+    "libpurple's Bonjour plugin",
+    lambda: bool(list(Path("/usr/lib").glob("**/purple-2/libbonjour.so"))),
+    "apt-get install --no-install-recommends libpurple0",
+)
+ZEROCONF = Need(
+    "python-zeroconf", lambda: importlib.util.find_spec("zeroconf") is not None, "pip install zeroconf"
+)
+TMUX = Need("tmux", lambda: program("tmux") is not None, "apt-get install --no-install-recommends tmux")
 
 
 class Lab:
@@ -135,9 +144,9 @@ class Lab:
             "--",
             *map(str, arguments),
         ]
-        program = (kind or Program)(name, command, work, environment or {})
-        self.programs.append(program)
-        return program
+        started = (kind or Program)(name, command, work, environment or {})
+        self.programs.append(started)
+        return started
 
     def purple(self, host, user, *options, port=5562):
         """
@@ -179,6 +188,17 @@ class Lab:
         control.service, control.work, control.socket = service, work, socket
         return control
 
+    def uplink(self, host):
+        """
+        Join a host with where the tests run: C{10.66.0.2} and C{10.66.0.1}. Nobody multicasts here.
+        """
+        name = f"xbup{os.getpid() % 100000}"
+        ip("link", "add", name, "type", "veth", "peer", "name", "up0", "netns", f"{self.prefix}{host}")
+        ip("addr", "add", "10.66.0.1/30", "dev", name)
+        ip("link", "set", name, "up")
+        ip("-n", f"{self.prefix}{host}", "addr", "add", "10.66.0.2/30", "dev", "up0")
+        ip("-n", f"{self.prefix}{host}", "link", "set", "up0", "up")
+
     def block(self, host, other, interface="eth0"):
         """
         Let what a host sends to another get lost, although the cable is plugged in: the frames go to
@@ -205,10 +225,10 @@ class Lab:
         """
         for control in self.controls:
             control.transport.loseConnection()
-        for program in self.programs:
-            program.quit()
-        for program in self.programs:
-            yield program.ended
+        for running in self.programs:
+            running.quit()
+        for running in self.programs:
+            yield running.ended
         for host in self.hosts:
             ip("netns", "del", f"{self.prefix}{host}")
         for folder in self.sockets:

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 
 from twisted.internet.defer import inlineCallbacks
 
-from tests.interop.linklocal_lab import HOST_SCRIPT, ROOT, requireLab
+from tests.interop.linklocal_lab import HOST_SCRIPT, HOSTS, ROOT, TMUX
 from tests.interop.terminal import Terminal
 from tests.interop.test_linklocal_service import ServiceTestCase
 
@@ -23,8 +23,7 @@ class ChatTests(ServiceTestCase):
     Juliet has a service, Romeo sits at a terminal.
     """
 
-    def require(self):
-        requireLab("tmux")
+    needs = (HOSTS, TMUX)
 
     def terminal(self, *command):
         terminal = Terminal(command, PLACE)

@@ -7,32 +7,29 @@ import sys
 from random import Random
 
 from twisted.internet.defer import inlineCallbacks
-from twisted.trial.unittest import SkipTest, TestCase
 
-from tests.interop.linklocal_lab import PEERS, Lab, pause, requireLab, requirePurple
+from tests.interop.case import InteropTestCase
+from tests.interop.linklocal_lab import AVAHI, BONJOUR, HOSTS, PEERS, ZEROCONF, Lab, pause
 
 
 def sha1(path):
     return hashlib.sha1(path.read_bytes()).hexdigest()
 
 
-class LabTestCase(TestCase):
+class LabTestCase(InteropTestCase):
     """
     Two hosts, joined by a cable.
     """
 
-    timeout = 90
+    needs = (HOSTS,)
 
     def setUp(self):
-        self.require()
+        super().setUp()
         self.lab = Lab(self.mktemp())
         self.addCleanup(self.lab.close)
         for host in ("pronto", "forza"):
             self.lab.addHost(host)
         self.lab.cable("pronto", "forza")
-
-    def require(self):
-        requireLab()
 
     def picture(self, name, size, seed):
         path = self.lab.work / name
@@ -45,8 +42,7 @@ class PurpleTests(LabTestCase):
     Pidgin's library on one host, ours on the other.
     """
 
-    def require(self):
-        requirePurple()
+    needs = (HOSTS, AVAHI, BONJOUR)
 
     @inlineCallbacks
     def test_presence(self):
@@ -157,12 +153,7 @@ class ZeroconfTests(LabTestCase):
     python-zeroconf on one host, ours on the other.
     """
 
-    def require(self):
-        requireLab()
-        try:
-            import zeroconf  # noqa: F401
-        except ImportError as error:
-            raise SkipTest("python-zeroconf is not installed") from error
+    needs = (HOSTS, ZEROCONF)
 
     def zeroconf(self, host, name, machine, address):
         return self.lab.run(
@@ -229,8 +220,7 @@ class AvahiTests(LabTestCase):
     avahi beside ours on one host.
     """
 
-    def require(self):
-        requireLab("avahi-daemon", "avahi-browse", "dbus-daemon")
+    needs = (HOSTS, AVAHI)
 
     @inlineCallbacks
     def test_sameHost(self):

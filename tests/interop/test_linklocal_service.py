@@ -7,7 +7,7 @@ from random import Random
 
 from twisted.internet.defer import inlineCallbacks
 
-from tests.interop.linklocal_lab import pause, requirePurple
+from tests.interop.linklocal_lab import AVAHI, BONJOUR, HOSTS, pause
 from tests.interop.test_linklocal_discovery import LabTestCase, sha1
 
 ROMEO, JULIET = "romeo@forza", "juliet@pronto"
@@ -29,8 +29,7 @@ class PurpleTests(ServiceTestCase):
     Pidgin's library on one host, our service on the other.
     """
 
-    def require(self):
-        requirePurple()
+    needs = (HOSTS, AVAHI, BONJOUR)
 
     @inlineCallbacks
     def pair(self, *options, theirs="juliet", mine="romeo", purple=()):
