@@ -4,6 +4,7 @@ The datagram ports over real sockets: the one that reads in batches and the port
 
 import errno
 import random
+import select
 import socket
 import struct
 from typing import Any
@@ -26,11 +27,18 @@ ONE = header(b"1" * 40)
 OTHER = header(b"2" * 40)
 
 
-def pause(seconds: float = 0.02) -> Any:
+_ports: list[DatagramPort] = []
+
+
+async def pause(seconds: float = 0.02) -> None:
     """
-    Let the reactor read.
+    Let the reactor read until no port has anything left to read.
     """
-    return deferLater(reactor, seconds, lambda: None)
+    for _ in range(500):
+        await deferLater(reactor, seconds, lambda: None)
+        descriptors = [port.descriptor for port in _ports if port.descriptor >= 0]
+        if not select.select(descriptors, [], [], 0)[0]:
+            return
 
 
 class Ports:
@@ -52,6 +60,8 @@ class Ports:
         sock = socket.socket(self.family, socket.SOCK_DGRAM)
         sock.bind((self.host if host is None else host, 0))
         port = makeDatagramPort(reactor, sock, self.stranger, self.plain)
+        _ports.append(port)
+        self.addCleanup(_ports.remove, port)  # type: ignore[attr-defined]
         self.addCleanup(port.close)  # type: ignore[attr-defined]
         return port
 

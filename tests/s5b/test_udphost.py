@@ -25,7 +25,8 @@ class FakeLeg:
     An association that waits.
     """
 
-    def __init__(self, jid: str = "", kind: LegKind = LegKind.DATAGRAM) -> None:
+    def __init__(self, jid: str = "", kind: LegKind = LegKind.DATAGRAM, address: str = "192.0.2.1") -> None:
+        self.address = address
         self.kind = kind
         self.jid = jid
         self.ready = bool(jid)
@@ -90,6 +91,16 @@ class HostTests(TestCase):
         self.host.leave(leg)
         self.host.leave(leg)
         self.assertEqual(offer.legs, [])
+
+    async def test_permits(self) -> None:
+        """
+        An offer may be for some addresses only.
+        """
+        offer = await self.host.open((HASH,), lambda address: address == "192.0.2.1")
+        self.addCleanup(offer.close)
+        with self.assertRaises(KeyTaken):
+            self.joined(FakeLeg(address="192.0.2.2"))
+        self.joined(FakeLeg(address="192.0.2.1"))
 
     async def test_limits(self) -> None:
         """

@@ -68,7 +68,7 @@ class Memory:
     """
 
     def __init__(self, size: int) -> None:
-        self.bytes = mmap.mmap(-1, size)
+        self.bytes = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(self.bytes)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.bytes))
 
