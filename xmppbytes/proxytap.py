@@ -17,7 +17,7 @@ from xmppbytes.jids import prepareJID
 from xmppbytes.listen import parseAdvertised
 from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
 from xmppbytes.relayservice import checkRelayAlone
-from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size, timeout
+from xmppbytes.settings import Setting, SettingsOptions, count, countOrNone, oneOf, seconds, size, timeout
 
 SECRET_VARIABLE = "XMPPBYTES_SECRET"
 _DEFAULTS = Limits()
@@ -126,6 +126,12 @@ SETTINGS = (
         default="auto",
         help="how bytes are moved: splice (inside the Linux kernel), copy (through Python), "
         "auto: splice where it can be done [auto]",
+    ),
+    Setting(
+        name="workers",
+        parse=countOrNone,
+        default=0,
+        help="how many processes of their own splice; 0: the service itself does [0]",
     ),
     Setting(name="no-udp", flag=True, default=False, help="offer no UDP mode"),
     Setting(name="usage-log", help="a file that gets a JSON line for each bytestream that has ended"),

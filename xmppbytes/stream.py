@@ -15,7 +15,7 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber import xmlstream
 from twisted.words.protocols.jabber.component import ConnectComponentAuthenticator
-from twisted.words.protocols.jabber.error import StanzaError, StreamError
+from twisted.words.protocols.jabber.error import CODES_TO_CONDITIONS, StanzaError, StreamError
 from twisted.words.xish.domish import Element
 from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
 from wokkel.subprotocols import StreamManager as WokkelStreamManager
@@ -37,6 +37,8 @@ _REFUSALS = {
     "conflict": "the server has a connection of this component already (conflict); "
     "is another instance running?",
 }
+# What a numeric error code that nobody knows is taken for: internal-server-error.
+_UNKNOWN_CODE = "500"
 
 
 class StreamManager(WokkelStreamManager):  # type: ignore[misc]
@@ -60,6 +62,13 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
         # Before the handlers: some of wokkel's would answer to a second child what others answered already.
         xs.addObserver("/iq", refuseCrowded, 100, xs)
         super()._authd(xs)
+
+    def _onIQResponse(self, iq: Any) -> None:
+        # Twisted breaks down over a numeric error code that it does not know.
+        for child in iq.elements():
+            if child.name == "error" and child.getAttribute("code", _UNKNOWN_CODE) not in CODES_TO_CONDITIONS:
+                child["code"] = _UNKNOWN_CODE
+        super()._onIQResponse(iq)
 
     def send(self, obj: Any) -> None:
         """

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from xmppbytes.demo.files import makeFile
+from xmppbytes.demo.linklocal import showLinkLocal
 from xmppbytes.demo.narrator import Narrator
 from xmppbytes.demo.parts import Stage
 from xmppbytes.demo.router import DemoRouter
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         react(lambda reactor: Deferred.fromCoroutine(show(reactor)))
     except SystemExit:
         pass
-    return 0 if outcome == [True] else 1
+    return 0 if outcome == [True] and showLinkLocal(tell) else 1
 
 
 async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> bool:
