@@ -32,7 +32,9 @@ def jidArgument(text: str) -> JID:
     Read an address.
     """
     try:
-        return JID(text)
+        jid = JID(text)
+        jid.host.encode("idna")
+        return jid
     except (InvalidFormat, UnicodeError) as e:
         raise argparse.ArgumentTypeError(f"{text!r} is not a JID: {e}") from e
 
