@@ -6,7 +6,7 @@ Waiting at relays for the target: tickets, CREATE, and what the target is told
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, FirstError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -22,7 +22,7 @@ from xmppbytes.stanza import REQUEST_FAILURES, failureText
 from xmppbytes.wire.dtcprelay import Request, Verb
 
 # Seconds that a relay has to give a ticket.
-TICKET_TIMEOUT = 10.0
+TICKET_TIMEOUT = 5.0
 
 
 class RelayWaiting:
@@ -68,12 +68,12 @@ class RelayWaiting:
         waiting = [Deferred.fromCoroutine(waitAt(jid)) for jid in relays]
         try:
             await DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
-        except BaseException:
+        except FirstError as e:
             for one in waiting:
                 one.cancel()
             for connection in found:
                 connection.dismiss("cancelled")
-            raise
+            e.subFailure.raiseException()
         return found
 
     async def _ticket(self, jid: str) -> Relay:
