@@ -117,7 +117,7 @@ class Rendezvous:
         if running is not None:
             if running.parties != parties:
                 raise PartyMismatch(
-                    f"{parties.requester} runs sid {parties.sid} with {running.parties.target} at present"
+                    f"{parties.requester} runs sid {parties.sid!r} with {running.parties.target} at present"
                     if running.parties.requester == parties.requester
                     else "this bytestream was activated by somebody else"
                 )
