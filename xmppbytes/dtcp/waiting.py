@@ -8,13 +8,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.words.xish.domish import Element
 
 from xmppbytes.connecting.connector import Connector
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import HandshakeProtocol
+from xmppbytes.dtcp.protocol import DTCPFactory
 from xmppbytes.dtcp.serving import Desk, WaitingProtocol
 from xmppbytes.dtcp.stanzas import NS_DTCP, Host, Query, Relay
 from xmppbytes.errors import BytestreamError, NegotiationError
@@ -92,7 +92,7 @@ class RelayWaiting:
 
         def attempt(_: Host, endpoint: IStreamClientEndpoint) -> "Deferred[Any]":
             return endpoint.connect(
-                Factory.forProtocol(lambda: WaitingProtocol(self._desk, request, self._deadlines))  # type: ignore[arg-type]
+                DTCPFactory(lambda: WaitingProtocol(self._desk, request, self._deadlines))
             )
 
         connection: WaitingProtocol
