@@ -18,6 +18,7 @@ from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
 from xmppbytes.dtcp.stanzas import NS_DTCP
 from xmppbytes.errors import ConfigurationError
+from xmppbytes.filemethods import METHODS, dtcpOptionsOf, methodsOf
 from xmppbytes.filetransfer.methods import StreamMethod
 from xmppbytes.filetransfer.names import printable
 from xmppbytes.filetransfer.report import TransferReport
