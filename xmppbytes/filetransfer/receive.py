@@ -57,6 +57,16 @@ class FileReceiving:
         transfer.ended.addBoth(lambda _: self._running.discard(transfer))
         return transfer.decide()
 
+    def cancel(self, incoming: IncomingFile, reason: str) -> None:
+        """
+        End one transfer, telling the sender. Does nothing when it is over.
+
+        @param reason: why, for the sender.
+        """
+        for transfer in list(self._running):
+            if transfer.incoming is incoming:
+                transfer.cancel(reason)
+
     def stop(self, reason: str) -> None:
         """
         End all transfers, telling the senders, and refuse all offers from now on.
