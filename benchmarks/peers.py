@@ -18,7 +18,8 @@ from benchmarks.tools import build, pinned
 
 ROOT = Path(__file__).parent.parent
 SECRET = "sec"
-REQUESTER = "req.lab.local"
+# Two generators may load a peer at the same time.
+REQUESTER, SECOND_REQUESTER = "req.lab.local", "req2.lab.local"
 PROXY = "proxy.lab.local"
 OURS = "s5b.lab.local"
 MANY = 20000
@@ -78,7 +79,7 @@ class Peer:
     def prepare(self) -> None:
         pass
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         """
         How the generator reaches this.
         """
@@ -146,10 +147,10 @@ class Prosody(Peer):
     def command(self) -> list[str]:
         return ["prosody", "--config", str(self.folder / "prosody.cfg.lua"), "-F"]
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         return [
             "--activation",
-            f"xmpp:{self.componentPort}:{REQUESTER}:{SECRET}:{PROXY}",
+            f"xmpp:{self.componentPort}:{requester}:{SECRET}:{PROXY}",
             "--port",
             str(self.port),
         ]
@@ -173,6 +174,8 @@ Component "{PROXY}" "proxy65"
   proxy65_address = "127.0.0.1"
   proxy65_open_access = true
 Component "{REQUESTER}"
+  component_secret = "{SECRET}"
+Component "{SECOND_REQUESTER}"
   component_secret = "{SECRET}"
 """
             + "".join(f'Component "{domain}"\n  component_secret = "{SECRET}"\n' for domain in ourDomains())
@@ -240,6 +243,7 @@ listen:
     max_fsm_queue: 100000
     hosts:
       {REQUESTER}: {{password: "{SECRET}"}}
+      {SECOND_REQUESTER}: {{password: "{SECRET}"}}
 {"".join(f'      {domain}: {{password: "{SECRET}"}}' + chr(10) for domain in ourDomains())}modules:
   mod_disco: {{}}
   mod_proxy65:
@@ -268,7 +272,7 @@ class Haproxy(Peer):
     def command(self) -> list[str]:
         return ["haproxy", "-f", str(self.folder / "haproxy.cfg"), "-db"]
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         return ["--protocol", "raw", "--port", str(self.port), "--sink", str(self.sink)]
 
     def prepare(self) -> None:
@@ -307,7 +311,7 @@ class Reference(Peer):
     def command(self) -> list[str]:
         return [build("relay"), str(self.port), str(self.lines), self.way]
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         return ["--activation", f"line:{self.lines}", "--port", str(self.port)]
 
 
@@ -360,8 +364,8 @@ class Ours(Peer):
         connected = b": connected" in (self.folder / "log").read_bytes()
         return connected and super().ready()
 
-    def load(self) -> list[str]:
-        way = f"xmpp:{self.server.componentPort}:{REQUESTER}:{SECRET}:{domainOf(self.name)}"
+    def load(self, requester: str = REQUESTER) -> list[str]:
+        way = f"xmpp:{self.server.componentPort}:{requester}:{SECRET}:{domainOf(self.name)}"
         return ["--activation", way, "--port", str(self.port)]
 
 

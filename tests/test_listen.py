@@ -304,6 +304,8 @@ class ListenServiceTests(SynchronousTestCase):
             end = self.assertRaises(SystemExit, self.make(FakeEndpoint(error)).startService)
             self.assertTrue(str(end.code).startswith("twistd x: cannot listen on tcp:7777: "))
             self.assertIn(words, str(end.code))
+            # Else the parent of a daemon waits for ever.
+            self.assertIsInstance(end, Exception)
 
 
 class AdvertisedTests(SynchronousTestCase):

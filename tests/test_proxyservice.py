@@ -20,6 +20,7 @@ from xmppbytes.proxyservice import RELOADED, ProxyService
 from xmppbytes.proxytap import SETTINGS, Options
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost
+from xmppbytes.stream import CLOSING_TIMEOUT
 
 JID = "proxy.example.com"
 REQUESTER = "romeo@example.com/orchard"
@@ -94,6 +95,7 @@ class ServiceCase(SynchronousTestCase):
         transport.receive(HEADER.encode())
         transport.receive(b"<handshake/>")
         transport.sent = b""
+        self.server = transport
         return transport
 
     def relayed(self) -> tuple[FakeTransport, FakeTransport]:
@@ -182,6 +184,14 @@ class StartTests(ServiceCase):
         self.settle()
         self.assertIn('"outcome": "finished"', Path(path).read_text())
         self.assertNotIn("romeo", Path(path).read_text())
+
+    def test_usageLogCannotBeWritten(self) -> None:
+        """
+        That is said at the start, not when the first record is lost.
+        """
+        with capturedLogs() as events:
+            self.start("--usage-log", f"{self.mktemp()}/usage.jsonl")
+        self.assertIn("Usage records will be lost", "".join(lines(events)))
 
 
 class ReloadTests(ServiceCase):
@@ -344,6 +354,26 @@ class StopTests(ServiceCase):
             signal.raise_signal(number)
             self.settle()
             self.assertEqual(first.state, "reset")
+            self.successResultOf(done)
+
+    def test_silentServer(self) -> None:
+        """
+        A server that does not read neither delays the end of bytestreams, nor the service's for long; a
+        second signal does not wait for it at all.
+        """
+        for number in (None, signal.SIGTERM):
+            self.stopped = False
+            self.reactor = Reactor()
+            self.start()
+            first, _ = self.relayed()
+            self.server.room = 0
+            self.server.write(b"<iq/>")
+            done = self.stop()
+            self.assertEqual(first.state, "reset")
+            self.assertNoResult(done)
+            if number is not None:
+                signal.raise_signal(number)
+            self.reactor.pump([0 if number else CLOSING_TIMEOUT, 0, 0])
             self.successResultOf(done)
 
     def test_nothingToDrain(self) -> None:

@@ -23,6 +23,7 @@ from tests.s5b.proxyworld import Face, errorOf
 from xmppbytes.compat import disco, ping
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.stream import (
+    CLOSING_TIMEOUT,
     REFUSED_DELAY,
     REQUEST_TIMEOUT,
     STREAM_TIMEOUT,
@@ -255,6 +256,21 @@ class ConnectingTests(ServiceCase):
         self.successResultOf(done)
         self.clock.advance(1000)
         self.assertEqual((len(self.server.attempts), self.logged()), (1, []))
+
+    def test_stopWithoutAnswer(self) -> None:
+        """
+        A server that does not read any more is left alone after a while.
+        """
+        self.service.startService()
+        self.server.accept()
+        self.server.transport.room = 0
+        self.server.transport.write(b"<iq/>")
+        done = self.service.stopService()
+        self.clock.advance(CLOSING_TIMEOUT - 1)
+        self.assertNoResult(done)
+        self.clock.pump([1, 0])
+        self.successResultOf(done)
+        self.assertEqual((self.server.transport.state, self.clock.getDelayedCalls()), ("reset", []))
 
     def test_defaultBackoff(self) -> None:
         """

@@ -119,7 +119,7 @@ class End(Protocol):
         self.events.append("end")
 
     def writeConnectionLost(self) -> None:
-        pass
+        self.events.append("ended")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.events.append(reason.type)
@@ -166,7 +166,7 @@ class InternetTests(SynchronousTestCase):
         near.transport.write(b"too late")
         far.transport.write(b"answer")
         self.clock.advance(0)
-        self.assertEqual((far.events, near.events), ([b"all", "end"], [b"answer"]))
+        self.assertEqual((far.events, near.events), ([b"all", "end"], ["ended", b"answer"]))
 
     def test_reset(self) -> None:
         """

@@ -6,28 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL, crypto
-from service_identity import VerificationError
+from OpenSSL import crypto
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber import client, xmlstream
-from twisted.words.protocols.jabber.error import StanzaError, StreamError
 from twisted.words.protocols.jabber.jid import JID
-from twisted.words.protocols.jabber.sasl import SASLAuthError, SASLNoAcceptableMechanism
 from twisted.words.xish.domish import Element
 from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
 from zope.interface import implementer
 
+from xmppbytes.accounttrouble import explain
 from xmppbytes.compat import disco, generic, iwokkel, ping
 from xmppbytes.errors import BytestreamError, ConfigurationError
-from xmppbytes.filetransfer.names import printable
-from xmppbytes.scram import AuthenticationInitializer, ServerNotTrusted
+from xmppbytes.scram import AuthenticationInitializer
 from xmppbytes.srv import CONNECT_TIMEOUT, ClientServerEndpoint, parseServer
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.stream import StreamManager, StreamService
@@ -236,7 +232,7 @@ class Account:
             raise
         except Exception as e:
             await self._stop()
-            raise AccountError(explain(self._settings, e)) from e
+            raise AccountError(self._explain(e)) from e
 
     async def disconnect(self) -> None:
         """
@@ -252,6 +248,10 @@ class Account:
             while self.manager.connected and self._reactor.seconds() < end:
                 await deferLater(self._reactor, 0.01)
         await self._stop()
+
+    def _explain(self, error: Exception) -> str:
+        settings = self._settings
+        return explain(settings.server or settings.domain, settings.jid.userhost(), settings.domain, error)
 
     async def _stop(self) -> None:
         # The service may be telling us of a failure at this moment, and cannot be stopped meanwhile.
@@ -293,42 +293,3 @@ def _tlsOptions(settings: AccountSettings) -> Any:
     if not found:
         raise ConfigurationError(f"{settings.authorities} holds no certificate in PEM form")
     return optionsForClientTLS(settings.domain, trustRoot=trustRootFromCertificates(found))
-
-
-def explain(settings: AccountSettings, error: BaseException) -> str:
-    """
-    Say in one line why there is no connection, and what to do.
-    """
-    where = settings.server or settings.domain
-    if isinstance(error, SASLAuthError):
-        account = settings.jid.userhost()
-        return f"{where} does not accept the password of {account} ({error.condition}); check both"
-    if isinstance(error, SASLNoAcceptableMechanism):
-        return (
-            f"{where} offers no authentication that we know ({error}); SCRAM or PLAIN must be enabled there"
-        )
-    if isinstance(error, ServerNotTrusted):
-        return f"{where} is not to be trusted: {error}"
-    if isinstance(error, VerificationError):
-        return f"the certificate of {where} is not for {settings.domain}: is this the right server?"
-    if isinstance(error, SSL.Error):
-        return f"the certificate of {where} is not trusted ({_sslText(error)}); give its authority with --ca"
-    if isinstance(error, xmlstream.FeatureNotAdvertized):
-        return f"{where} offers no encryption (STARTTLS); --no-tls goes without, if you trust the network"
-    if isinstance(error, xmlstream.TLSRequired):
-        return f"{where} insists on encryption; leave --no-tls away"
-    if isinstance(error, StreamError | StanzaError):
-        text = printable(str(error.text or "no text"))
-        return f"{where} refuses the connection: {error.condition} ({text})"
-    if isinstance(error, DNSLookupError):
-        return f"there is no address of {where}; check the JID, or give --server HOST:PORT"
-    if isinstance(error, ConnectError):
-        return f"cannot connect to {where} ({error}); is the server running there?"
-    if isinstance(error, BytestreamError):
-        return str(error)
-    return f"the connection to {where} failed ({error or type(error).__name__}); is an XMPP server there?"
-
-
-def _sslText(error: SSL.Error) -> str:
-    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return ", ".join(reason[-1] for reason in reasons if reason and reason[-1]) or "TLS failed"

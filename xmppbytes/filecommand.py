@@ -17,13 +17,12 @@ from xmppbytes.core.access import AddressRules
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
 from xmppbytes.dtcp.options import DTCPOptions
+from xmppbytes.dtcp.stanzas import NS_DTCP
 from xmppbytes.errors import ConfigurationError
-from xmppbytes.filetransfer.ibb import InBandHandler
-from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
+from xmppbytes.filetransfer.methods import StreamMethod
 from xmppbytes.filetransfer.names import printable
 from xmppbytes.filetransfer.report import TransferReport
-from xmppbytes.filetransfer.si import StreamInitiationHandler
-from xmppbytes.s5b.client import BytestreamsClientHandler
+from xmppbytes.filetransfer.stack import addFileTransfer
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.srv import parseServer
 
@@ -201,8 +200,8 @@ class FileAccount:
     """
     An account with everything that files need.
 
-    @ivar methods: the stream methods that the options permit.
-    @ivar initiation: the negotiator.
+    @ivar account: the account.
+    @ivar initiation: the negotiator, with the stream methods that the options permit.
     """
 
     def __init__(self, reactor: Any, options: argparse.Namespace, methods: Sequence[str] = METHODS) -> None:
@@ -219,18 +218,19 @@ class FileAccount:
         )
         self.account = Account(reactor, settings)
         permitted = methodsOf(options, methods)
-        s5b = dtcp = inBand = None
-        if "s5b" in permitted:
-            s5b = BytestreamsClientHandler(reactor, options=optionsOf(options))
+        others = []
         if "dtcp" in permitted:
             dtcp = DTCPClientHandler(reactor, options=dtcpOptionsOf(options))
-        if "in-band" in permitted:
-            inBand = InBandHandler(reactor)
-        self.methods = StreamMethods(standardMethods(s5b, inBand, dtcp))
-        self.initiation = StreamInitiationHandler(self.methods)
-        for handler in (s5b, dtcp, inBand, self.initiation):
-            if handler is not None:
-                handler.setHandlerParent(self.account.manager)
+            dtcp.setHandlerParent(self.account.manager)
+            others.append(StreamMethod(NS_DTCP, dtcp))
+        self.initiation = addFileTransfer(
+            reactor,
+            self.account.manager,
+            optionsOf(options),
+            socks="s5b" in permitted,
+            inBand="in-band" in permitted,
+            others=others,
+        )
 
 
 class Display:
@@ -264,10 +264,11 @@ class Display:
 
         @param done: bytes.
         """
-        if self._bar is not None:
-            if not self._shown and done:
-                # What was there before says nothing about the rate.
-                self._bar.initial = 0
+        if self._bar is not None and not self._shown:
+            # What was there before a transfer was continued says nothing about the rate.
+            self._bar.initial = self._bar.n = done
+            self._bar.refresh()
+        elif self._bar is not None:
             self._bar.update(done - self._shown)
         self._shown = done
 

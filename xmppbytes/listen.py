@@ -42,14 +42,14 @@ def makeServerEndpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     if kind == "tcp" and rest.isdigit() and _hasIPv6():
         # Linux and BSD give a socket bound to :: the IPv4 connections as well.
         return TCP6ServerEndpoint(reactor, int(rest), backlog=BACKLOG, interface="::")
-    if kind in ("tcp", "tcp6") and "backlog=" not in rest:
-        description = f"{description}:backlog={BACKLOG}"
+    patient = f":backlog={BACKLOG}" if kind in ("tcp", "tcp6") and "backlog=" not in rest else ""
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description + patient)
     except Exception as e:  # Endpoint parsers raise whatever they please.
-        raise ConfigurationError(
-            f"cannot listen on {description!r} ({e}); give a Twisted server endpoint such as tcp:7777"
-        ) from e
+        advice = "give a Twisted server endpoint such as tcp:7777"
+        if kind == "systemd" and isinstance(e, LookupError):
+            e, advice = LookupError("systemd passes no such socket"), "start it by a .socket unit"
+        raise ConfigurationError(f"cannot listen on {description!r} ({e}); {advice}") from e
     return endpoint
 
 
@@ -160,6 +160,15 @@ def raiseDescriptorLimit() -> int:
     return soft
 
 
+class CannotStart(SystemExit, Exception):
+    """
+    Ends the program with one line and exit code 1, after it was started.
+
+    It is an L{Exception} as well, since for anything else the parent of a daemon waits for ever: twistd
+    tells it of those only.
+    """
+
+
 class ListenService(Service):
     """
     Listens on one endpoint while it runs; a port that cannot be had ends the program with one line.
@@ -185,7 +194,7 @@ class ListenService(Service):
         """
         Listen, while the process may still use low ports.
 
-        @raise SystemExit: when that is not possible.
+        @raise CannotStart: when that is not possible.
         """
         if self._listening is not None:
             return
@@ -195,7 +204,7 @@ class ListenService(Service):
         if failures:
             error = failures[0].value
             reason = error.socketError if isinstance(error, CannotListenError) else error
-            raise SystemExit(f"{self._program}: cannot listen on {self._description}: {reason}")
+            raise CannotStart(f"{self._program}: cannot listen on {self._description}: {reason}")
 
     def startService(self) -> None:
         """

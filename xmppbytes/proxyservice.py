@@ -26,9 +26,9 @@ from xmppbytes.core.limits import Limits
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Sessions
-from xmppbytes.core.usage import NoUsage, UsageLog
+from xmppbytes.core.usage import UsageLog
 from xmppbytes.errors import ConfigurationError
-from xmppbytes.listen import AcceptGate, ListenService, makeServerEndpoint, raiseDescriptorLimit
+from xmppbytes.listen import AcceptGate, CannotStart, ListenService, makeServerEndpoint, raiseDescriptorLimit
 from xmppbytes.relayservice import DTCPRelayParts
 from xmppbytes.s5b.association import AssociationFactory
 from xmppbytes.s5b.notices import NoticeSender
@@ -87,9 +87,10 @@ class ProxyService(MultiService):
         self._options = options
         self._drain: float = values["drain"]
         limits = limitsFrom(values)
-        usage = UsageLog(values["usage-log"], values["usage-log-blur"]) if values["usage-log"] else NoUsage()
+        path = values["usage-log"]
+        self._usageLog = UsageLog(path, values["usage-log-blur"]) if path else None
         engines = [*makeEngines(reactor, values["relay"], values["workers"]), DatagramEngine(reactor)]
-        self.sessions = Sessions(reactor, limits, engines, usage)
+        self.sessions = Sessions(reactor, limits, engines, self._usageLog)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._notices = NoticeSender()
         self._associations: Associations | None = None
@@ -169,17 +170,18 @@ class ProxyService(MultiService):
 
     def _listenDatagrams(self) -> None:
         """
-        Open a UDP port beside each TCP port.
+        Open a UDP port beside each TCP port of the StreamHost.
         """
         if self._associations is None or self._datagramPorts:
             return
+        relay = self._dtcp.listener if self._dtcp is not None else None
         for listener in self._listeners:
-            if not isinstance(listener.port.getHost(), IPv4Address | IPv6Address):
+            if listener is relay or not isinstance(listener.port.getHost(), IPv4Address | IPv6Address):
                 continue
             try:
                 port = listenDatagrams(self._reactor, listener.port, self._associations.datagramReceived)
             except ConfigurationError as e:
-                raise SystemExit(f"{PROGRAM}: {e} (--no-udp)") from e
+                raise CannotStart(f"{PROGRAM}: {e} (--no-udp)") from e
             self._datagramPorts.append(port)
             self.log.info("Listening on UDP {host}, {name}", host=port.getHost(), name=port.name)
         if self._datagramPorts and NS_BYTESTREAMS_UDP not in self._proxy.features:
@@ -194,6 +196,9 @@ class ProxyService(MultiService):
             self.privilegedStartService()
         for listener in self._listeners:
             self._gate.guard(listener.port)
+        if self._usageLog is not None:
+            # Not before: the file is to belong to the user that twistd has become meanwhile.
+            self._usageLog.tryOut()
         if self._stream is not None:
             self._stream.startService()
         self._hear(signal.SIGHUP, self.reload)
@@ -207,7 +212,7 @@ class ProxyService(MultiService):
         for host, port in values["advertise"] or ((values["jid"], None),):
             chosen = port or ownPort
             if chosen is None:
-                raise SystemExit(f"{PROGRAM}: --advertise needs a port, since the first --listen has none")
+                raise CannotStart(f"{PROGRAM}: --advertise needs a port, since the first --listen has none")
             streamHosts.append(StreamHost(values["jid"], host, chosen))
         return tuple(streamHosts)
 
@@ -240,19 +245,27 @@ class ProxyService(MultiService):
         """
         Accept nothing any more, let running bytestreams go on for the drain time, then end them.
         """
+        # From now on: nobody can tell how long it takes to part from the XMPP server.
+        self._hear(signal.SIGTERM, self._endNow)
+        self._hear(signal.SIGINT, self._endNow)
         self._gate.stop()
+        disconnected = self._stream.stopService() if self._stream is not None else None
         yield super().stopService()
         self.rendezvous.closeAll("the service ends")
-        if self._stream is not None:
-            yield self._stream.stopService()
         if self._drain and len(self.sessions):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
+        yield disconnected
         for port in self._datagramPorts:
             port.close()
         self._datagramPorts.clear()
         self._restoreSignals()
+
+    def _endNow(self) -> None:
+        self.sessions.abortAll(Outcome.SHUTDOWN)
+        if self._stream is not None:
+            self._stream.cut()
 
     def _drainSessions(self) -> Any:
         self.log.info(
@@ -260,10 +273,7 @@ class ProxyService(MultiService):
             count=len(self.sessions),
             drain=self._drain,
         )
-        endNow = lambda: self.sessions.abortAll(Outcome.SHUTDOWN)  # noqa: E731
-        self._hear(signal.SIGTERM, endNow)
-        self._hear(signal.SIGINT, endNow)
-        timer = self._reactor.callLater(self._drain, endNow)
+        timer = self._reactor.callLater(self._drain, self.sessions.abortAll, Outcome.SHUTDOWN)
         done = self.sessions.whenEmpty()
         done.addCallback(lambda _: timer.active() and timer.cancel())
         return done

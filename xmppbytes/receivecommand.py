@@ -17,8 +17,9 @@ from xmppbytes import filecommand
 from xmppbytes.core.access import AddressRules
 from xmppbytes.errors import BytestreamError, Refused
 from xmppbytes.filecommand import Display, FileAccount, show, summary
+from xmppbytes.filetransfer.acceptor import IFileAcceptor, IncomingFile
 from xmppbytes.filetransfer.names import printable, safeName
-from xmppbytes.filetransfer.receive import FileReceiving, IFileAcceptor, IncomingFile
+from xmppbytes.filetransfer.receive import FileReceiving
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.storage import Inbox
 from xmppbytes.prompt import Prompt

@@ -16,7 +16,7 @@ from xmppbytes.dtcp.stanzas import MAX_HOSTS, Host
 from xmppbytes.dtcp.tickets import Tickets
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.interfaces import IAccessPolicy
-from xmppbytes.listen import ListenService, makeServerEndpoint
+from xmppbytes.listen import CannotStart, ListenService, makeServerEndpoint
 
 
 def checkRelayAlone(values: dict[str, Any]) -> None:
@@ -73,11 +73,11 @@ class DTCPRelayParts:
         """
         The port is open: say so to those who ask, and to the log.
 
-        @raise SystemExit: when the endpoint has no port to tell.
+        @raise CannotStart: when the endpoint has no port to tell.
         """
         port = getattr(self.listener.port.getHost(), "port", None)
         if port is None:
-            raise SystemExit("--dtcp-relay needs an endpoint with a TCP port, such as tcp:7778")
+            raise CannotStart("--dtcp-relay needs an endpoint with a TCP port, such as tcp:7778")
         self.handler.hosts = tuple(Host(host, port) for host in self._advertised if host)[:MAX_HOSTS]
         if self._open:
             self.log.warn(

@@ -62,7 +62,7 @@ async def send(reactor: Any, options: argparse.Namespace) -> int:
     await files.account.connect()
     try:
         files.account.manager.send(_presence())
-        target = await finder.find(options.to, files.methods.namespaces)
+        target = await finder.find(options.to, files.initiation.methods.namespaces)
         failures = 0
         for path in options.files:
             failures += not await _sendOne(reactor, files, target, path, options)

@@ -35,20 +35,23 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
     @cvar requests: (type, namespace, name) of the request's child element -> name of the method that
         gets the whole C{iq} and returns an element, several, or C{None} for an empty result, or a
         Deferred of those. It raises L{StanzaError} to refuse.
+    @cvar exclusive: whether nobody else on the stream answers these requests. Then they are found
+        without any XPath, where the stream has a C{requestTable}.
     """
 
     log = Logger()
     requests: ClassVar[Mapping[tuple[str, str, str], str]] = {}
+    exclusive: ClassVar[bool] = False
 
     def connectionInitialized(self) -> None:
         """
         See L{XMPPHandler}.
         """
         table = getattr(self.xmlstream, "requestTable", None)
-        if table is None:
-            self.xmlstream.addObserver("/iq", self.handleRequest)
-        else:
+        if table is not None and self.exclusive:
             table |= dict.fromkeys(self.requests, self.handleRequest)
+        else:
+            self.xmlstream.addObserver("/iq", self.handleRequest)
 
     def handleRequest(self, iq: Any) -> None:
         """

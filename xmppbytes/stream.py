@@ -26,6 +26,17 @@ REQUEST_TIMEOUT = 30.0
 STREAM_TIMEOUT = 30.0
 # Seconds between attempts after the server has refused us: trying faster would not help.
 REFUSED_DELAY = 60.0
+# Seconds that a server has for closing the stream when we end; TLS waits for its agreement.
+CLOSING_TIMEOUT = 5.0
+# Stream errors by which a server refuses us, and what to do about them.
+_REFUSALS = {
+    "not-authorized": "the server refuses the secret (not-authorized); "
+    "compare it with the server's configuration",
+    "host-unknown": "the server knows no component of this name (host-unknown); "
+    "add it to the server's configuration",
+    "conflict": "the server has a connection of this component already (conflict); "
+    "is another instance running?",
+}
 
 
 class StreamManager(WokkelStreamManager):  # type: ignore[misc]
@@ -192,6 +203,7 @@ class StreamService(ClientService):
         self._refused = False
         self._failures = 0
         self._lastTrouble = ""
+        self._protocol: Any = None
         super().__init__(
             _ReportingEndpoint(endpoint, self._trouble),
             factory,
@@ -199,6 +211,21 @@ class StreamService(ClientService):
             clock=clock,
             prepareConnection=self._connected,
         )
+
+    def stopService(self) -> "Deferred[None]":
+        """
+        Close the stream, if need be without the server's agreement.
+        """
+        stopped = super().stopService()
+        limit = self._clockForStream.callLater(CLOSING_TIMEOUT, self.cut)
+        return stopped.addBoth(lambda _: limit.cancel() if limit.active() else None)
+
+    def cut(self) -> None:
+        """
+        Break the connection, if there is one: a server that does not read would keep us for ever.
+        """
+        if self._protocol is not None:
+            self._protocol.transport.abortConnection()
 
     def _delay(self, _: int) -> float:
         """
@@ -228,6 +255,7 @@ class StreamService(ClientService):
             protocol.transport.setTcpKeepAlive(True)
         timeout = self._clockForStream.callLater(STREAM_TIMEOUT, protocol.transport.abortConnection)
         told = False
+        self._protocol = protocol
 
         def succeeded(_: Any) -> None:
             self._refused, self._failures, self._lastTrouble = False, 0, ""
@@ -237,11 +265,12 @@ class StreamService(ClientService):
         def refused(error: Any) -> None:
             nonlocal told
             condition = getattr(getattr(error, "value", error), "condition", None)
-            self._refused = condition in ("not-authorized", "conflict", "host-unknown")
+            self._refused = condition in _REFUSALS
             told = True
             self._trouble(_explain(error, condition))
 
         def ended(_: Any) -> None:
+            self._protocol = None
             if timeout.active():
                 timeout.cancel()
             if self.running and not told:
@@ -276,16 +305,8 @@ class _ReportingEndpoint:
 
 
 def _explain(error: Any, condition: str | None) -> str:
-    if condition == "not-authorized":
-        return "the server refuses the secret (not-authorized); compare it with the server's configuration"
-    if condition == "host-unknown":
-        return (
-            "the server knows no component of this name (host-unknown); add it to the server's configuration"
-        )
-    if condition == "conflict":
-        return (
-            "the server has a connection of this component already (conflict); is another instance running?"
-        )
+    if condition in _REFUSALS:
+        return _REFUSALS[condition]
     value = getattr(error, "value", error)
     if isinstance(value, StreamError):
         return f"the server ends the stream with {condition} ({value.text or 'no text'})"

@@ -160,6 +160,16 @@ class BridgeTests(HandingTestCase):
         self.assertEqual(self.successResultOf(self.ended), Outcome.FINISHED)
         self.assertEqual(self.internet.transports, [])
 
+    def test_halfClose(self) -> None:
+        """
+        One direction may end before the other.
+        """
+        self.alice.transport.write(b"all")
+        self.alice.transport.loseWriteConnection()
+        self.clock.pump([0.01] * 5)
+        self.assertEqual(self.bob.data, b"all")
+        self.assertEqual(self.internet.transports, [])
+
     def test_cancel(self) -> None:
         """
         Cancelling a bridge resets both sides.

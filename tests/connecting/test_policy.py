@@ -53,16 +53,16 @@ class AddressPolicyTests(SynchronousTestCase):
         """
         policy = AddressPolicy.reachedOver("fe80::9%eth7")
         self.assertEqual(policy.admit("fe80::1"), "fe80::1%eth7")
-        self.assertEqual(policy.admit("fe80::1%eth7"), "fe80::1%eth7")
+        self.assertEqual(policy.admit("fe80::1%eth8"), "fe80::1%eth7")
         self.assertEqual(policy.admit("169.254.1.1"), "169.254.1.1")
-        self.assertRefuses(policy, "fe80::1%eth8", *LOOPBACK, *NEVER)
+        self.assertRefuses(policy, *LOOPBACK, *NEVER)
 
     def test_overAnIPv4Link(self) -> None:
         """
         A server with an address like 169.254.1.1 is on a link as well.
         """
         policy = AddressPolicy.reachedOver("169.254.1.1")
-        self.assertAdmits(policy, "169.254.1.2", "fe80::1%eth0")
+        self.assertAdmits(policy, "169.254.1.2", "fe80::1")
 
     def test_allowed(self) -> None:
         """
@@ -83,6 +83,13 @@ class AddressPolicyTests(SynchronousTestCase):
         A name is not decided about.
         """
         self.assertRefuses(AddressPolicy(), "example.org", "", "127.1", "0x7f000001", "2130706433")
+
+    def test_foreignScope(self) -> None:
+        """
+        The scope that a peer names means nothing here; a system asked about it would only fail.
+        """
+        self.assertEqual(AddressPolicy().admit("2001:db8::1%nonsense"), "2001:db8::1")
+        self.assertRefuses(AddressPolicy(), "::1%lo", "ff02::1%eth0", "fe80::1%eth0")
 
     def test_mappedIsPlain(self) -> None:
         """

@@ -4,6 +4,8 @@ Racing several ways to the same end.
 
 from collections.abc import Callable
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -191,3 +193,58 @@ class RaceTests(SynchronousTestCase):
         self.tick(0.3)
         self.assertEqual(self.successResultOf(won), ("q", "Q"))
         self.assertEqual(self.runner.discarded, ["late"])
+
+
+# Of one attempt: whether it succeeds, after how many tenths of a second, its lag.
+PLANS = st.tuples(st.booleans(), st.integers(0, 120), st.sampled_from([0.0, 0.2]))
+
+
+class RaceModelTests(SynchronousTestCase):
+    """
+    Any number of attempts with any outcomes.
+    """
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(st.booleans(), st.integers(0, 120), st.sampled_from([0.0, 0.2])),
+            min_size=1,
+            max_size=16,
+        )
+    )
+    def test_anyRace(self, plan: list[tuple[bool, int, float]]) -> None:
+        """
+        Somebody who succeeds wins; the first of them; nothing is left over; nobody takes too long.
+        """
+        clock = Clock()
+        finished: list[str] = []
+        discarded: list[str] = []
+
+        def attempt(name: str, succeeds: bool, tenths: int, lag: float) -> Attempt[str]:
+            def start() -> Deferred[str]:
+                def end() -> None:
+                    if succeeds:
+                        finished.append(name)
+                        running.callback(name)
+                    else:
+                        running.errback(RuntimeError(name))
+
+                delay = clock.callLater(tenths / 10, end)
+                running: Deferred[str] = Deferred(lambda _: delay.cancel())
+                return running
+
+            return Attempt(name, start, lag)
+
+        attempts = [attempt(str(number), *one) for number, one in enumerate(plan)]
+        won = race(clock, attempts, discarded.append)
+        results: list[object] = []
+        won.addBoth(results.append)
+        clock.pump([0.05] * round(31 / 0.05))
+        [result] = results
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertEqual(discarded, [])
+        if finished:
+            self.assertEqual(result[1], finished[0])  # type: ignore[index]
+            self.assertEqual(len(finished), 1)
+        else:
+            self.assertFalse(any(succeeds and tenths < 50 for succeeds, tenths, _ in plan))

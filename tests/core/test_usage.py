@@ -3,6 +3,9 @@ Tests for L{xmppbytes.core.usage}.
 """
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 from twisted.logger import capturedLogs
@@ -24,6 +27,17 @@ RECORD = UsageRecord(
     byteCounts=(2**33, 5),
     outcome="finished",
 )
+
+# In a process of its own: what limits this file limits all of a process.
+RECORD_WITHOUT_ROOM = """
+import os, resource, sys
+from twisted.logger import globalLogBeginner, textFileLogObserver
+from tests.core.test_usage import RECORD
+from xmppbytes.core.usage import UsageLog
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1]) + 10,) * 2)
+globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
+UsageLog(sys.argv[1]).record(RECORD)
+"""
 
 
 class UsageLogTests(SynchronousTestCase):
@@ -95,6 +109,36 @@ class UsageLogTests(SynchronousTestCase):
             UsageLog(self.path.child("no such folder").child("log").path).record(RECORD)
         (line,) = lines(events)
         self.assertIn("A usage record is lost", line)
+
+    def test_diskFull(self) -> None:
+        """
+        Of a record that fits in part nothing is left, so that the next one is whole.
+        """
+        log = UsageLog(self.path.path)
+        log.record(RECORD)
+        result = subprocess.run(
+            [sys.executable, "-c", RECORD_WITHOUT_ROOM, self.path.path],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertIn("A usage record is lost", result.stdout)
+        log.record(RECORD)
+        self.assertEqual(len(self.read()), 2)
+
+    def test_triedOut(self) -> None:
+        """
+        That it cannot be written is said when it is tried out, before any record is lost; a log that can
+        be written is left as it was.
+        """
+        with capturedLogs() as events:
+            UsageLog(self.path.child("no such folder").child("log").path).tryOut()
+            self.path.setContent(b"{}\n")
+            UsageLog(self.path.path).tryOut()
+        (line,) = lines(events)
+        self.assertIn("Usage records will be lost", line)
+        self.assertEqual(self.read(), [{}])
 
     def test_off(self) -> None:
         """

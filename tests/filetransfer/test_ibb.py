@@ -18,7 +18,8 @@ from tests.filetransfer.test_inband import Application
 from xmppbytes.compat import disco
 from xmppbytes.errors import LimitReached, NotReachable, Refused
 from xmppbytes.filetransfer import ibb
-from xmppbytes.filetransfer.ibb import NS_IBB, InBandHandler
+from xmppbytes.filetransfer.blocks import NS_IBB
+from xmppbytes.filetransfer.ibb import InBandHandler
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.testing import MemoryXMPPServer

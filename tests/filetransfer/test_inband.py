@@ -13,14 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from xmppbytes.core.bytestream import BytestreamAddress
 from xmppbytes.errors import LimitReached, WireError
-from xmppbytes.filetransfer.inband import (
-    CLOSE_PATIENCE,
-    MAX_HELD,
-    MAX_UNSENT,
-    InBandRoute,
-    InBandTransport,
-    OutOfSequence,
-)
+from xmppbytes.filetransfer.blocks import InBandRoute, OutOfSequence
+from xmppbytes.filetransfer.inband import CLOSE_PATIENCE, MAX_HELD, MAX_UNSENT, InBandTransport
 
 ADDRESS = BytestreamAddress("romeo@example.org/x", "sid", InBandRoute())  # type: ignore[arg-type]
 

@@ -6,14 +6,14 @@ import hashlib
 import os
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.protocol import Protocol
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
 from tests.filetransfer.world import JULIET, ROMEO, FileTestCase, Person
 from xmppbytes.errors import NegotiationError, NotReachable, Refused, TransferError
-from xmppbytes.filetransfer import receive, si, storage
+from xmppbytes.filetransfer import digests, receive, send, si, storage
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.report import TransferReport
@@ -218,6 +218,32 @@ class ResumeTests(FileTestCase):
         self.assertEqual(self.successResultOf(again).transferred, len(self.content) - len(held))
         self.assertEqual(self.received(), {"doc.bin": self.content})
         self.assertNothingLeft()
+
+    def test_beyond32Bits(self) -> None:
+        """
+        What lies behind 4 GiB is counted right: only the end of 5 GiB is sent.
+        """
+        size, held, md5 = 5 << 30, (5 << 30) - 300_000, "0" * 32
+
+        def skip(clock: Any, file: Any, length: int, digests: Any) -> Deferred[Any]:
+            file.seek(length, os.SEEK_CUR)
+            return succeed(digests)
+
+        self.patch(send, "hashFile", skip)
+        self.patch(receive, "hashFile", skip)
+        self.patch(digests.Digests, "md5", md5)
+        part = self.folder / f"doc.bin.{md5[:8]}.part"
+        for path, length in ((self.path, size), (part, held)):
+            with path.open("wb") as file:
+                file.truncate(length)
+        done = self.send()
+        self.pump()
+        report = self.successResultOf(done)
+        self.assertEqual((report.size, report.transferred), (size, 300_000))
+        [other] = self.acceptor.reports
+        self.assertEqual((other.size, other.transferred), (size, 300_000))
+        self.assertEqual((self.folder / "doc.bin").stat().st_size, size)
+        self.assertEqual(self.acceptor.progress[-1], size)
 
     def test_foreignRange(self) -> None:
         """

@@ -12,9 +12,10 @@ from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
 from xmppbytes.errors import BytestreamError
+from xmppbytes.filetransfer.acceptor import IFileAcceptor, IncomingFile
 from xmppbytes.filetransfer.ibb import InBandHandler
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
-from xmppbytes.filetransfer.receive import FileReceiving, IFileAcceptor, IncomingFile
+from xmppbytes.filetransfer.receive import FileReceiving
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.send import sendFile
 from xmppbytes.filetransfer.si import StreamInitiationHandler

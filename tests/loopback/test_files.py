@@ -133,32 +133,6 @@ class TransferTests(FilesTestCase):
         self.assertIn("not verified", alice.log())
         self.assertIn("not verified", self.bob.log())
 
-    async def test_large(self) -> None:
-        """
-        A file that is larger than what a 32-bit counter holds is counted right; it is one hole.
-        """
-        await self.receiver("--yes", "--once")
-        path = Path(self.mktemp()).absolute()
-        with path.open("wb") as file:
-            file.truncate(5 << 30)
-        offset = (5 << 30) - 1000
-        # All but the end of it is there already.
-        part = self.bob.received / f"{path.name}.{NOTHING_5GIB[:8]}.part"
-        with part.open("wb") as file:
-            file.truncate(offset)
-        alice = await self.sender(self.bob.jid, str(path))
-        self.assertEqual(await alice.whenEnded(), 0, alice.log())
-        self.assertEqual(await self.bob.whenEnded(), 0)
-        self.assertIn(f"{5 << 30} bytes, {offset} of them before", alice.log())
-        self.assertEqual((self.bob.received / path.name).stat().st_size, 5 << 30)
-
-    test_large.timeout = 120  # type: ignore[attr-defined]
-    test_large.skip = "" if os.environ.get("XMPPBYTES_LARGE") else "set XMPPBYTES_LARGE=1: it hashes 20 GiB"  # type: ignore[attr-defined]
-
-
-# The MD5 of 5 GiB of zeros.
-NOTHING_5GIB = "ec4bcc8776ea04479b786e063a9ace45"
-
 
 class RefusalTests(FilesTestCase):
     """

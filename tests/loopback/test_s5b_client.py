@@ -44,6 +44,7 @@ from xmppbytes.testing import MemoryXMPPServer
 
 LOOPBACK = "127.0.0.1"
 SIZE = 8 * 1024 * 1024 + 17
+SENSELESS = ("..", "x" * 300, "a" * 64 + ".example", "::1%nonsense", "::1%9999", "[::1", "fe80::1%x")
 BLOCK = os.urandom(65536)
 
 
@@ -357,6 +358,23 @@ class DeadStreamHostTests(LoopbackTestCase):
         await peer.ended
         peer.transport.loseConnection()
         await peer.lost
+
+    async def test_senselessHosts(self) -> None:
+        """
+        Hosts that are neither names nor addresses, and scopes that are not ours, are dead, not errors.
+        """
+        self.client(TARGET, self.acceptor)
+        asker = RequestHandler()
+        self.connect("asker@montague.example/x", asker)
+        port = self.refusing()
+        hosts = tuple(StreamHost("asker@montague.example/x", host, port) for host in SENSELESS)
+        try:
+            await asker.ask(TARGET, "set", BytestreamRequest("s", hosts).toElement(), 60)
+        except StanzaError as e:
+            self.assertEqual(e.condition, "item-not-found")
+        else:
+            self.fail("connected to nobody")
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_allDead(self) -> None:
         """

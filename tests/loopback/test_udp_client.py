@@ -12,19 +12,16 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
-from zope.interface import implementer
 
 from tests.loopback.lab import PROXY, REQUESTER, SECRET, TARGET, ProxyTestCase, expect, reparsed
+from tests.loopback.udpends import Acceptor, Recorder, exchangeMany
 from xmppbytes.compat import disco
-from xmppbytes.core.bytestream import BytestreamOffer
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
-from xmppbytes.interfaces import IDatagramAcceptor
 from xmppbytes.s5b import associate, udpsession
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.client import BytestreamsClientHandler
-from xmppbytes.s5b.datagrams import DatagramProtocol, DatagramTransport
+from xmppbytes.s5b.datagrams import DatagramTransport
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, NS_BYTESTREAMS_UDP
 from xmppbytes.s5b.surroundings import ServerSurroundings
@@ -34,64 +31,6 @@ from xmppbytes.wire.s5budp import initPacket
 
 JULIET = "juliet@verona.example/balcony"
 NURSE = "nurse@capulets.example/chamber"
-
-
-class Recorder(DatagramProtocol):
-    """
-    Takes note of what comes.
-    """
-
-    def __init__(self) -> None:
-        self.received: list[tuple[bytes, int, int]] = []
-        self.ended: Deferred[list[Failure]] = Deferred()
-        self.connected: Deferred[None] = Deferred()
-        self._waiting: list[tuple[int, Deferred[None]]] = []
-
-    def connectionMade(self) -> None:
-        self.connected.callback(None)
-
-    def datagramReceived(self, data: bytes, sourcePort: int, destPort: int) -> None:
-        self.received.append((data, sourcePort, destPort))
-        for waiting in list(self._waiting):
-            if len(self.received) >= waiting[0]:
-                self._waiting.remove(waiting)
-                waiting[1].callback(None)
-
-    def connectionLost(self, reason: Any = None) -> None:
-        self.ended.callback([reason])
-
-    def untilReceived(self, count: int, timeout: float = 20) -> Any:
-        """
-        Fires when so many datagrams have come.
-        """
-        arrived: Deferred[None] = Deferred()
-        if len(self.received) >= count:
-            arrived.callback(None)
-        else:
-            self._waiting.append((count, arrived))
-        return arrived.addTimeout(timeout, reactor)
-
-
-@implementer(IDatagramAcceptor)
-class Acceptor:
-    """
-    Accepts with a L{Recorder}, or refuses.
-    """
-
-    def __init__(self) -> None:
-        self.protocol = Recorder()
-        self.refuse = False
-        self.offers: list[BytestreamOffer] = []
-        self.failures: list[Exception] = []
-
-    def datagramsRequested(self, offer: BytestreamOffer) -> Recorder:
-        self.offers.append(offer)
-        if self.refuse:
-            raise Refused("not today")
-        return self.protocol
-
-    def datagramsFailed(self, offer: BytestreamOffer, error: Exception) -> None:
-        self.failures.append(error)
 
 
 class User:
@@ -183,26 +122,6 @@ class ClientTestCase(ProxyTestCase):
             self.assertFalse(protocol.transport.send(b"too late", 1))
             self.assertEqual(protocol.transport.dropped, 1)
 
-    async def exchangeMany(self, sender: Recorder, receiver: Recorder, count: int) -> dict[str, int]:
-        """
-        Send datagrams of 1 to 1,200 bytes with content that can be checked, a few at once.
-        """
-        rng = random.Random(11)
-        block = rng.randbytes(1 << 16)
-        sent = []
-        for number in range(count):
-            start, size = rng.randrange(1 << 15), rng.randint(1, 1200)
-            data = (number.to_bytes(4, "big") + block[start : start + size])[:size]
-            sent.append(data)
-            sender.transport.send(data, number % 65536, 5)
-            if number % 100 == 99:
-                # As many as any buffer holds; then see that they have come, or wait for them a little.
-                await receiver.untilReceived(number + 1 - 50, 2)
-        await deferLater(reactor, 0.3, lambda: None)
-        arrived = {(data, dest) for data, _, dest in receiver.received}
-        expected = {(data, number % 65536) for number, data in enumerate(sent)}
-        return {"lost": count - len(receiver.received), "wrong": len(arrived - expected)}
-
 
 class DirectTests(ClientTestCase):
     """
@@ -244,7 +163,7 @@ class DirectTests(ClientTestCase):
         await self.startUsers(DIRECT)
         requester, target = await self.open()
         for sender, receiver in ((requester, target), (target, requester)):
-            result = await self.exchangeMany(sender, receiver, 50000)
+            result = await exchangeMany(sender, receiver, 50000)
             self.assertEqual(result, {"lost": 0, "wrong": 0})
         await self.assertEnds(requester, target)
 
@@ -328,7 +247,7 @@ class ProxiedTests(ClientTestCase):
         await self.startUsers(PROXIED)
         requester, target = await self.open()
         for sender, receiver in ((requester, target), (target, requester)):
-            result = await self.exchangeMany(sender, receiver, 50000)
+            result = await exchangeMany(sender, receiver, 50000)
             self.assertEqual(result, {"lost": 0, "wrong": 0})
         await self.assertEnds(requester, target)
 

@@ -454,7 +454,7 @@ class BatchPortTests(Ports, TestCase):
         @param errors: the error of each; 0: it works.
         @return: how many messages each call was to send.
         """
-        real, script, calls = mmsg._libc, list(errors), []
+        real, script, calls = mmsg.libc, list(errors), []
 
         class Failing:
             recvmmsg = real.recvmmsg
@@ -467,7 +467,7 @@ class BatchPortTests(Ports, TestCase):
                     return -1
                 return int(real.sendmmsg(descriptor, headers, count, flags))
 
-        self.patch(mmsg, "_libc", Failing())
+        self.patch(mmsg, "libc", Failing())
         return calls
 
     async def test_uncuttable(self) -> None:
@@ -587,7 +587,7 @@ class ChoiceTests(TestCase):
         """
         Without recvmmsg, the portable port is made.
         """
-        self.patch(mmsg, "_libc", None)
+        self.patch(mmsg, "libc", None)
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1", 0))
         port = makeDatagramPort(reactor, sock, lambda *arguments: None)

@@ -273,6 +273,16 @@ class AssociationsTests(TestCase):
         self.receive(initPacket(keys[4], "user4@example.org/x"), port=1004)
         self.assertEqual(self.notices[-1][0], "user4@example.org/x")
 
+    def test_rationOfIPv6(self) -> None:
+        """
+        In IPv6 a whole /64 counts as one address.
+        """
+        for n in range(5):
+            key = b"%040d" % n
+            self.associated(f"2001:db8::{n}", key)
+            self.receive(initPacket(key, f"user{n}@example.org/x"), f"2001:db8::{n}")
+        self.assertEqual(len(self.notices), 3)
+
     def test_report(self) -> None:
         """
         Drops cost one line a minute, which tells how many there were since the last.

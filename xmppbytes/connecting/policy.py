@@ -61,9 +61,12 @@ class AddressPolicy:
         ip = parseAddress(address)
         if ip is None:
             raise NotReachable(f"{address!r} is no IP address")
+        if isinstance(ip, IPv6Address):
+            # A scope that somebody else names is a number or a name on their machine, not on ours.
+            ip = IPv6Address(int(ip))
         for one in (ip, *_within(ip)):
             self._check(one, address)
-        if isinstance(ip, IPv6Address) and ip.is_link_local and self._link and not ip.scope_id:
+        if isinstance(ip, IPv6Address) and ip.is_link_local and self._link:
             return f"{ip}%{self._link}"
         return str(ip)
 
@@ -82,9 +85,6 @@ class AddressPolicy:
                 f"{named} belongs to one network link, and the XMPP connection runs over another; "
                 "allow the address if it is meant"
             )
-        scope = getattr(ip, "scope_id", None)
-        if scope and self._link and scope != self._link:
-            raise NotReachable(f"{named} is on another network link than the XMPP connection")
 
 
 def _isNever(ip: IPv4Address | IPv6Address) -> bool:

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorFDSet
 from xmppbytes.core import mmsg
 from xmppbytes.core.channel import Channel
 from xmppbytes.core.datagramport import QUANTUM, DatagramPort, Destination, Strangers
-from xmppbytes.core.mmsg import BATCH, MAX_MESSAGE, MAX_SEGMENTS, SLOT, Inbox, Outbox, SocketAddress
+from xmppbytes.core.mmsg import BATCH, MAX_MESSAGE, MAX_SEGMENTS, SLOT, Inbox, SocketAddress
+from xmppbytes.core.outbox import Outbox
 from xmppbytes.wire.s5budp import HEADER_LENGTH
 
 _IPV4 = struct.Struct("=H2s4s8x")
@@ -34,7 +35,7 @@ class BatchPort(DatagramPort):
         self._inbox = Inbox(
             self._socket.fileno(), (_IPV4 if self._socket.family == socket.AF_INET else _IPV6).size
         )
-        self._outbox = Outbox(self._inbox, _notSent)
+        self._outbox = Outbox(self._inbox, HEADER_LENGTH, _notSent)
         try:
             self._socket.setsockopt(socket.IPPROTO_UDP, mmsg.UDP_GRO, 1)
         except OSError as e:
@@ -67,24 +68,24 @@ class BatchPort(DatagramPort):
                 return
             cuts = inbox.cuts(count)
             if cuts is None:
-                self._relaySingles(count)
+                self._relaySlots(count)
             else:
                 self._relayJoined(count, cuts)
             self._outbox.flush()
             if count < BATCH or self._closed:
                 return
 
-    def _relaySingles(self, count: int) -> None:
+    def _relaySlots(self, count: int) -> None:
         """
-        Send a batch on in which each message is one datagram. Neighbours of one size from one
-        address are a run.
+        Send a batch on in which each slot holds one datagram. Neighbours of one size from one address
+        are a run.
         """
-        inbox = self._inbox
+        inbox, channels = self._inbox, self._channels
         lengths, sources, data = inbox.lengths(count), inbox.sources(count), inbox.data
-        channels = self._channels
+        self._outbox.measure(lengths)
         index = 0
         while index < count:
-            source, length = sources[index], lengths[index]
+            first, source, length = index, sources[index], lengths[index]
             channel = channels.get(source)
             start = index * SLOT
             index += 1
@@ -95,27 +96,48 @@ class BatchPort(DatagramPort):
             ):
                 self._strange(start, length, source)
                 continue
-            header, offset = channel.header, start + SLOT
-            limit = min(count, index - 1 + MAX_MESSAGE // length)
+            header, limit = channel.header, first + MAX_MESSAGE // length
             while (
-                index < limit
-                and lengths[index] == length
+                index < count
                 and sources[index] == source
-                and data[offset : offset + HEADER_LENGTH] == header
+                and lengths[index] == length
+                and index < limit
+                and data[index * SLOT : index * SLOT + HEADER_LENGTH] == header
             ):
                 index += 1
-                offset += SLOT
-            if offset == start + SLOT:
-                self._forward(channel, start, length)
-            else:
-                self._forwardRun(channel, range(start, offset, SLOT), length, length)
+            self._forward(channel, first, index - first, length - HEADER_LENGTH)
+
+    def _forward(self, channel: Channel, first: int, count: int, size: int) -> None:
+        """
+        Send the datagrams of some slots on.
+
+        @param first: the first slot.
+        @param count: how many slots.
+        @param size: the payload of each, in bytes.
+        """
+        peer = channel.peer
+        if peer is None:
+            for slot in range(first, first + count):
+                self._deliver(channel, slot * SLOT, size)
+            return
+        to = peer.destination.packed
+        if count > 1 and not 0 < size <= to.largest:
+            for slot in range(first, first + count):
+                self._forward(channel, slot, 1, size)
+            return
+        if channel.bucket is not None:
+            count = channel.grant(count, size)
+            if not count:
+                return
+        channel.datagrams += count
+        channel.octets += size * count
+        self._outbox.add(peer.port.descriptor, to, channel, first, count, size)
 
     def _relayJoined(self, count: int, cuts: list[int]) -> None:
         """
         Send a batch on in which the kernel has joined datagrams of one sender to one message.
         """
-        inbox = self._inbox
-        lengths, sources = inbox.lengths(count), inbox.sources(count)
+        lengths, sources = self._inbox.lengths(count), self._inbox.sources(count)
         for index in range(count):
             source, total, start = sources[index], lengths[index], index * SLOT
             size = cuts[index] or max(total, 1)
@@ -123,9 +145,8 @@ class BatchPort(DatagramPort):
             last = total - (len(offsets) - 1) * size
             channel = self._channels.get(source)
             if channel is not None and self._isClean(channel, offsets, last):
-                for first in range(0, len(offsets), MAX_SEGMENTS):
-                    part = offsets[first : first + MAX_SEGMENTS]
-                    self._forwardRun(channel, part, size, last if part[-1] == offsets[-1] else size)
+                for part in _parts(offsets):
+                    self._forwardJoined(channel, part, size, last if part[-1] == offsets[-1] else size)
                 continue
             for offset in offsets:
                 self._relaySingle(source, offset, last if offset == offsets[-1] else size)
@@ -141,14 +162,10 @@ class BatchPort(DatagramPort):
 
     def _relaySingle(self, source: bytes, offset: int, length: int) -> None:
         channel = self._channels.get(source)
-        if (
-            channel is None
-            or length < HEADER_LENGTH
-            or self._inbox.data[offset : offset + HEADER_LENGTH] != channel.header
-        ):
-            self._strange(offset, length, source)
+        if channel is not None and self._isClean(channel, range(offset, offset + 1), length):
+            self._forwardJoined(channel, range(offset, offset + 1), length, length)
         else:
-            self._forward(channel, offset, length)
+            self._strange(offset, length, source)
 
     def _strange(self, offset: int, length: int, source: bytes) -> None:
         # What is done about it may move or close channels: nothing may be on its way meanwhile.
@@ -157,54 +174,46 @@ class BatchPort(DatagramPort):
             data = self._inbox.data[offset : offset + length]
             self.strange(data, unpackAddress(self._socket.family, source))
 
-    def _forward(self, channel: Channel, offset: int, length: int) -> None:
+    def _forwardJoined(self, channel: Channel, offsets: range, length: int, last: int) -> None:
         """
-        Send a datagram of a channel on.
-
-        @param offset: where it begins in the inbox.
-        @param length: its length with its header.
-        """
-        size = length - HEADER_LENGTH
-        if channel.bucket is not None and not channel.grant(1, size):
-            return
-        peer = channel.peer
-        if peer is None:
-            self._deliver(channel, offset, length)
-            return
-        channel.datagrams += 1
-        channel.octets += size
-        self._outbox.add(peer.port.descriptor, peer.destination.packed, channel, offset + HEADER_LENGTH, size)
-
-    def _forwardRun(self, channel: Channel, offsets: range, length: int, last: int) -> None:
-        """
-        Send a run of datagrams of a channel on.
+        Send datagrams on that lie anywhere.
 
         @param offsets: where they begin in the inbox.
         @param length: the length of each with its header, but of
         @param last: the last.
         """
-        size, count, peer = length - HEADER_LENGTH, len(offsets), channel.peer
-        if peer is None or count == 1 or not 0 < size <= peer.destination.packed.largest:
+        size, rest, peer = length - HEADER_LENGTH, last - HEADER_LENGTH, channel.peer
+        if peer is None:
             for offset in offsets:
-                self._forward(channel, offset, last if offset == offsets[-1] else length)
+                self._deliver(channel, offset, rest if offset == offsets[-1] else size)
             return
-        if channel.bucket is not None:
-            count = channel.grant(len(offsets), size)
-            if not count:
-                return
-            if count < len(offsets):
-                offsets, last = offsets[:count], length
-        rest = last - HEADER_LENGTH
+        to = peer.destination.packed
+        if len(offsets) > 1 and not 0 < size <= to.largest:
+            for offset in offsets:
+                single = last if offset == offsets[-1] else length
+                self._forwardJoined(channel, range(offset, offset + 1), single, single)
+            return
+        count = channel.grant(len(offsets), size)
+        if not count:
+            return
+        if count < len(offsets):
+            offsets, rest = offsets[:count], size
         channel.datagrams += count
         channel.octets += size * (count - 1) + rest
-        payloads = range(offsets.start + HEADER_LENGTH, offsets.stop + HEADER_LENGTH, offsets.step)
-        self._outbox.addRun(peer.port.descriptor, peer.destination.packed, channel, payloads, size, rest)
+        self._outbox.addJoined(peer.port.descriptor, to, channel, offsets, size, rest)
 
-    def _deliver(self, channel: Channel, offset: int, length: int) -> None:
+    def _deliver(self, channel: Channel, offset: int, size: int) -> None:
+        if channel.deliver is None or self._closed or not channel.grant(1, size):
+            return
+        # Whoever gets it may send, move and close.
         self._outbox.flush()
-        if channel.deliver is not None and not self._closed:
-            channel.delivered(1, length - HEADER_LENGTH)
-            channel.deliver(self._inbox.data[offset + HEADER_LENGTH : offset + length])
+        start = offset + HEADER_LENGTH
+        channel.delivered(1, size)
+        channel.deliver(self._inbox.data[start : start + size])
+
+
+def _parts(offsets: range) -> list[range]:
+    return [offsets[first : first + MAX_SEGMENTS] for first in range(0, len(offsets), MAX_SEGMENTS)]
 
 
 def _notSent(channel: Channel, count: int, size: int) -> None:

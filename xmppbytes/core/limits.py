@@ -17,8 +17,8 @@ class Limits:
     @ivar maxPendingPerAddress: connections that are not activated, of one IP address; of IPv6, of one /64.
     @ivar maxSessions: activated bytestreams, in all.
     @ivar maxSessionsPerJid: activated bytestreams of one bare JID as the requester.
-    @ivar noticesPerMinute: notifications of UDP success a minute that one IP address causes, and the
-        same that one account gets.
+    @ivar noticesPerMinute: notifications of UDP success a minute that one IP address causes (of IPv6:
+        one /64), and the same that one account gets.
     @ivar maxNoticesPerMinute: the same in all.
     @ivar rateLimit: bytes a second of one bytestream, both directions together; C{None}: no limit.
     """
@@ -30,6 +30,6 @@ class Limits:
     maxPendingPerAddress: int = 100
     maxSessions: int = 10000
     maxSessionsPerJid: int = 100
-    noticesPerMinute: int = 120
+    noticesPerMinute: int = 300
     maxNoticesPerMinute: int = 6000
     rateLimit: int | None = None

@@ -252,14 +252,13 @@ class Splicer:
         """
         Begin to move bytes.
 
-        @param first: a connected, non-blocking TCP socket, as are all its duplicates; it is closed
-            when the pair has ended.
+        @param first: a connected, non-blocking TCP socket that is set to reset on close, so that it is
+            reset even if this process is killed; it is closed when the pair has ended.
         @param second: another.
         """
         for end, descriptor in ((pair.first, first), (pair.second, second)):
             end.descriptor = descriptor
             self._ends[descriptor] = end
-            setLinger(descriptor, _RESET_ON_CLOSE)
             self._epoll.register(descriptor, _ARMED)
         for end in (pair.first, pair.second):
             if (end.held or end.ended) and pair.outcome is None:

@@ -2,7 +2,9 @@
 A record of each bytestream that has ended, as JSON lines.
 """
 
+import errno
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -94,12 +96,26 @@ class UsageLog:
         See L{IUsage}.
         """
         line = json.dumps(usage.toDict(self._blur), ensure_ascii=False) + "\n"
+        self._append(line.encode("utf-8"), "A usage record is lost")
+
+    def tryOut(self) -> None:
+        """
+        Say at once, not when the first record is lost, if the file cannot be written.
+        """
+        self._append(b"", "Usage records will be lost")
+
+    def _append(self, line: bytes, consequence: str) -> None:
         try:
-            with open(self._path.path, "a", encoding="utf-8") as log:
-                log.write(line)
+            with open(self._path.path, "ab", buffering=0) as log:
+                written = log.write(line)
+                if written < len(line):
+                    # Half a record would spoil the next one as well.
+                    log.truncate(log.tell() - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as e:
             self._log.error(
-                "A usage record is lost: {path} cannot be written ({error}); make room or mend permissions",
+                "{consequence}: {path} cannot be written ({error}); make room or mend permissions",
+                consequence=consequence,
                 path=self._path.path,
                 error=e,
             )

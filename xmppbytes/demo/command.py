@@ -12,7 +12,7 @@ from twisted.internet.task import react
 
 from xmppbytes.demo.files import makeFile
 from xmppbytes.demo.narrator import Narrator
-from xmppbytes.demo.proxied import sendThroughProxy
+from xmppbytes.demo.parts import Stage
 from xmppbytes.demo.router import DemoRouter
 from xmppbytes.demo.service import ProxyProcess
 from xmppbytes.errors import BytestreamError, ConfigurationError
@@ -21,6 +21,7 @@ from xmppbytes.settings import size
 PROXY = "proxy.verona.example"
 REQUESTER = "romeo@montague.example/orchard"
 TARGET = "juliet@capulet.example/balcony"
+DATAGRAMS = 5000
 _START_TIMEOUT = 20.0
 
 
@@ -59,7 +60,7 @@ async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> 
     try:
         file = open(arguments.file, "rb") if arguments.file else makeFile(arguments.size)  # noqa: SIM115
         with file:
-            tell.title("A file through the proxy (XEP-0065)")
+            tell.title("The stage")
             secret = secrets.token_hex(16)
             port = await router.listen(secret)
             tell.step(f"an XMPP router runs in this process; it accepts components on 127.0.0.1 port {port}")
@@ -67,9 +68,12 @@ async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> 
             proxy.start(reactor)
             await router.whenJoined(PROXY).addTimeout(_START_TIMEOUT, reactor)
             tell.step(f"twistd s5bproxy, a process of its own, has joined as {PROXY}")
-            users = router.join(REQUESTER), router.join(TARGET)
-            tell.step(f"two users are online: {REQUESTER} (Requester) and {TARGET} (Target)")
-            await sendThroughProxy(reactor, *users, PROXY, file, tell)
+            tell.step(f"two users log in: {REQUESTER} (Requester) and {TARGET} (Target)")
+            stage = Stage(reactor, router, (REQUESTER, TARGET), PROXY, tell)
+            await stage.fileThroughProxy(file)
+            await stage.datagramsThroughProxy(DATAGRAMS)
+            await stage.fileOverDTCP(file, relayed=False)
+            await stage.fileOverDTCP(file, relayed=True)
         return True
     except OSError as e:
         tell.remark(f"cannot go on: {e}")

@@ -8,8 +8,8 @@ import tempfile
 from typing import BinaryIO
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IPullProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IPullProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -102,20 +102,3 @@ class DigestReceiver(Protocol):
         See L{Protocol}.
         """
         self.finished.callback(None)
-
-
-class OneProtocol(Factory):
-    """
-    A factory of one protocol that is there already.
-    """
-
-    noisy = False
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """
-        See L{Factory}.
-        """
-        return self._protocol

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from twisted.words.xish.domish import Element
 
+from xmppbytes.dtcp.stanzas import NS_DTCP
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 
 
@@ -50,13 +51,19 @@ class Narrator:
         """
         Tell of a stanza, when it is a step of XEP-0065.
         """
-        query = stanza.firstChildElement()
+        child = stanza.firstChildElement()
         if stanza.getAttribute("type") == "error":
             self.step(f"{stanza['from']} answers with an error: {stanza.toXml()}")
-        elif query is not None and query.uri == NS_BYTESTREAMS:
-            self._sawQuery(stanza, query)
+        elif child is None:
+            return
+        elif child.name == "udpsuccess":
+            self.step(f"initialized: {stanza['from']} has the UDP packet of {stanza['to']}")
+        elif child.uri == NS_BYTESTREAMS:
+            self._sawBytestreams(stanza, child)
+        elif child.uri == NS_DTCP:
+            self._sawDTCP(stanza, child)
 
-    def _sawQuery(self, iq: Element, query: Element) -> None:
+    def _sawBytestreams(self, iq: Element, query: Element) -> None:
         who, whom = iq["from"], iq["to"]
         children = list(query.elements())
         hosts = ", ".join(f"{c['host']} port {c['port']}" for c in children if c.name == "streamhost")
@@ -70,3 +77,12 @@ class Narrator:
             self.step(f"connect: {who} has reached {children[0]['jid']} by SOCKS5, and says so")
         elif children and children[0].name == "activate":
             self.step(f"activate: {who} is connected there as well, and asks {whom} to relay")
+
+    def _sawDTCP(self, iq: Element, query: Element) -> None:
+        hosts = ", ".join(str(child) for child in query.elements() if child.name == "host") or "no address"
+        if iq["type"] == "get":
+            self.step(f"ticket: {iq['from']} asks {iq['to']} for a place at its relay")
+        elif iq["type"] == "set":
+            self.step(f"keys: {iq['from']} gives {iq['to']} a key, and {hosts}")
+        else:
+            self.step(f"keys: {iq['from']} answers {iq['to']} with a key, and {hosts}")

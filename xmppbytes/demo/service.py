@@ -32,10 +32,11 @@ class ProxyProcess(ProcessProtocol):
         self._secret = secret
         self._log = b""
         self.command = [
-            *(sys.executable, "-m", "twisted", "--log-level=info"),
+            *(sys.executable, "-m", "twisted", "--log-level=info", "--log-format=text"),
             "s5bproxy",
             *(f"--jid={jid}", f"--server=tcp:127.0.0.1:{serverPort}"),
             *("--listen=tcp:0:interface=127.0.0.1", "--advertise=127.0.0.1", "--allow=montague.example"),
+            "--dtcp-relay=tcp:0:interface=127.0.0.1",
             *options,
         ]
 

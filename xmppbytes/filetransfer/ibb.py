@@ -5,9 +5,6 @@ Has the face of the other kinds of bytestream: see
 L{IBytestreamClient<xmppbytes.filetransfer.methods.IBytestreamClient>}.
 """
 
-import base64
-import binascii
-import re
 import secrets
 from typing import Any
 
@@ -25,12 +22,21 @@ from zope.interface import implementer
 from xmppbytes.compat import disco, iwokkel
 from xmppbytes.core.bytestream import BytestreamAddress, BytestreamOffer
 from xmppbytes.errors import LimitReached, NotReachable, Refused, WireError
-from xmppbytes.filetransfer.inband import CLOSE_PATIENCE, InBandRoute, InBandTransport, OutOfSequence
+from xmppbytes.filetransfer.blocks import (
+    NS_IBB,
+    InBandRoute,
+    closeElement,
+    dataElement,
+    decodeBlock,
+    openElement,
+    readNumber,
+    refuse,
+)
+from xmppbytes.filetransfer.inband import CLOSE_PATIENCE, InBandTransport
 from xmppbytes.filetransfer.stanzas import errorText
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.stanza import RequestHandler
 
-NS_IBB = "http://jabber.org/protocol/ibb"
 # What XEP-0047 recommends; servers limit the size of a stanza.
 BLOCK_SIZE = 4096
 MAX_BLOCK_SIZE = 65535
@@ -40,8 +46,6 @@ MIN_BLOCK_SIZE = 256
 BLOCK_TIMEOUT = 120.0
 # In-band bytestreams of one stream manager, both roles.
 MAX_STREAMS = 100
-
-_SPACE = re.compile(r"[ \t\r\n]+")
 
 
 class _Carrier:
@@ -59,19 +63,13 @@ class _Carrier:
         See L{xmppbytes.filetransfer.inband.IBlockCarrier}. Blocks go in requests, always: those
         are acknowledged (section 2.2 recommends it).
         """
-        element = Element((NS_IBB, "data"))
-        element["sid"] = self.sid
-        element["seq"] = str(seq)
-        element.addContent(base64.b64encode(data).decode("ascii"))
-        return self._handler.ask(self.peer, "set", element, timeout=BLOCK_TIMEOUT)
+        return self._handler.ask(self.peer, "set", dataElement(self.sid, seq, data), timeout=BLOCK_TIMEOUT)
 
     def sendClose(self) -> "Deferred[Any]":
         """
         See L{xmppbytes.filetransfer.inband.IBlockCarrier}.
         """
-        element = Element((NS_IBB, "close"))
-        element["sid"] = self.sid
-        return self._handler.ask(self.peer, "set", element, timeout=CLOSE_PATIENCE)
+        return self._handler.ask(self.peer, "set", closeElement(self.sid), timeout=CLOSE_PATIENCE)
 
     def ended(self) -> None:
         """
@@ -139,7 +137,7 @@ class InBandHandler(RequestHandler):
         blockSize = self._blockSize
         while True:
             try:
-                await self.ask(peer, "set", _openElement(sid, blockSize))
+                await self.ask(peer, "set", openElement(sid, blockSize))
                 break
             except StanzaError as e:
                 if e.condition != "resource-constraint" or blockSize // 2 < MIN_BLOCK_SIZE:
@@ -179,7 +177,7 @@ class InBandHandler(RequestHandler):
         """
         element = iq.firstChildElement()
         peer, sid = iq.getAttribute("from", ""), element.getAttribute("sid", "")
-        blockSize = _number(element.getAttribute("block-size"), MAX_BLOCK_SIZE)
+        blockSize = readNumber(element.getAttribute("block-size"), MAX_BLOCK_SIZE)
         if not sid or not blockSize:
             raise StanzaError("bad-request", text=f"give a sid, and a block-size of 1 to {MAX_BLOCK_SIZE}")
         acceptor = self._expected.get((peer, sid))
@@ -188,7 +186,7 @@ class InBandHandler(RequestHandler):
         offer = BytestreamOffer(peer, iq.getAttribute("to", ""), sid)
         decision = maybeDeferred(acceptor.bytestreamRequested, offer)
         decision.addCallback(lambda factory: self._start(peer, sid, blockSize, factory, opener=False))
-        return decision.addCallbacks(lambda _: None, _refuse)
+        return decision.addCallbacks(lambda _: None, refuse)
 
     def _start(self, peer: str, sid: str, blockSize: int, factory: Any, opener: bool) -> Any:
         self._checkRoom()
@@ -215,7 +213,7 @@ class InBandHandler(RequestHandler):
         """
         Section 2.2: a block, to be acknowledged.
         """
-        return self._blockReceived(iq).addErrback(_refuse)
+        return self._blockReceived(iq).addErrback(refuse)
 
     def onMessage(self, message: Any) -> None:
         """
@@ -247,13 +245,13 @@ class InBandHandler(RequestHandler):
         return maybeDeferred(self._take, transport, element)
 
     def _take(self, transport: InBandTransport, element: Element) -> "Deferred[None]":
-        seq = _number(element.getAttribute("seq"), 0xFFFF)
+        seq = readNumber(element.getAttribute("seq"), 0xFFFF)
         if seq is None:
             error = WireError("a block without a number")
             transport.connectionLost(Failure(error))
             raise error
         try:
-            data = _decode(str(element))
+            data = decodeBlock(str(element))
         except WireError as e:
             transport.connectionLost(Failure(e))
             raise
@@ -292,45 +290,5 @@ class InBandHandler(RequestHandler):
         return []
 
 
-# What went wrong -> stanza error condition and type (sections 2.1 and 2.2).
-CONDITIONS: tuple[tuple[type[Exception], str, str], ...] = (
-    (OutOfSequence, "unexpected-request", "cancel"),
-    (WireError, "bad-request", "cancel"),
-    (LimitReached, "resource-constraint", "wait"),
-    (Refused, "not-acceptable", "cancel"),
-    (ConnectionClosed, "item-not-found", "cancel"),
-)
-
-
-def _refuse(failure: Failure) -> Failure:
-    for kind, condition, errorType in CONDITIONS:
-        if failure.check(kind):
-            raise StanzaError(condition, type=errorType, text=str(failure.value)) from failure.value
-    return failure
-
-
 def _key(requester: str | JID, sid: str) -> tuple[str, str]:
     return requester.full() if isinstance(requester, JID) else requester, sid
-
-
-def _openElement(sid: str, blockSize: int) -> Element:
-    element = Element((NS_IBB, "open"))
-    element["sid"] = sid
-    element["block-size"] = str(blockSize)
-    element["stanza"] = "iq"
-    return element
-
-
-def _number(text: str | None, maximum: int) -> int | None:
-    text = (text or "").strip()
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > maximum:
-        return None
-    return int(text)
-
-
-def _decode(text: str) -> bytes:
-    # The examples of XEP-0047 break their lines; nothing else outside the alphabet is let through.
-    try:
-        return binascii.a2b_base64(_SPACE.sub("", text), strict_mode=True)
-    except ValueError as e:
-        raise WireError(f"a block that is not Base64 ({e})") from e

@@ -8,7 +8,7 @@ more than one block.
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -26,55 +26,14 @@ from zope.interface import implementer
 
 from xmppbytes.core.bytestream import BytestreamAddress
 from xmppbytes.errors import LimitReached, WireError
+from xmppbytes.filetransfer.blocks import SEQUENCES, IBlockCarrier, OutOfSequence
 
-# The counter of blocks begins anew after this many.
-SEQUENCES = 1 << 16
 # A push producer is paused while more than this waits to be sent, in bytes.
 MAX_UNSENT = 1 << 16
 # Blocks of a peer that does not wait for our acknowledgement, while we are paused, in bytes.
 MAX_HELD = 1 << 20
 # How long, in seconds, who was opened to lets the opener close first.
 CLOSE_PATIENCE = 5.0
-
-
-class OutOfSequence(WireError):
-    """
-    A block was lost, or came twice.
-    """
-
-
-class InBandRoute:
-    """
-    The way of the bytes of an in-band bytestream: see L{xmppbytes.core.bytestream.Route}.
-    """
-
-    address = ""
-    port = 0
-    proxy = None
-
-    def __str__(self) -> str:
-        return "in-band, through the XMPP servers"
-
-
-class IBlockCarrier(Protocol):
-    """
-    What an in-band bytestream needs of the XMPP side.
-    """
-
-    def sendBlock(self, seq: int, data: bytes) -> "Deferred[Any]":
-        """
-        Send a block; fires when it was acknowledged.
-        """
-
-    def sendClose(self) -> "Deferred[Any]":
-        """
-        Tell the other side that the stream is closed; fires when it knows.
-        """
-
-    def ended(self) -> None:
-        """
-        The stream is over.
-        """
 
 
 @implementer(ITransport, IConsumer, IPushProducer)

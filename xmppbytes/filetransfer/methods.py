@@ -16,7 +16,7 @@ from zope.interface import Interface
 
 from xmppbytes.dtcp.stanzas import NS_DTCP
 from xmppbytes.errors import NegotiationError
-from xmppbytes.filetransfer.ibb import NS_IBB
+from xmppbytes.filetransfer.blocks import NS_IBB
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 

@@ -3,7 +3,6 @@ Receiving files, from the offer to the file under its name.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
 from xmppbytes.errors import BytestreamError, NotReachable, Refused, TransferError
+from xmppbytes.filetransfer.acceptor import IFileAcceptor, IncomingFile
 from xmppbytes.filetransfer.digests import Digests, hashFile
-from xmppbytes.filetransfer.offer import FileOffer, Range
+from xmppbytes.filetransfer.offer import Range
 from xmppbytes.filetransfer.receiver import BrokenOff, Damaged, FileReceiver
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.si import StreamInitiationHandler
@@ -30,58 +30,6 @@ CONNECT_TIMEOUT = 180.0
 REASON_TIMEOUT = 1.0
 # Seconds that a sender has for another try, or another method, after one has not connected.
 RETRY_TIMEOUT = 45.0
-
-
-@dataclass(frozen=True, slots=True)
-class IncomingFile:
-    """
-    A file that somebody offers us.
-
-    @ivar sender: the address of who offers it, as received. In a room it is that of the occupant.
-    @ivar sid: the id of the stream to be.
-    @ivar file: what is offered. Its name and description are a stranger's words: see
-        L{xmppbytes.filetransfer.names}.
-    """
-
-    sender: str
-    sid: str
-    file: FileOffer
-
-
-class IFileAcceptor(Interface):
-    """
-    Decides about files that are offered to us, and learns what became of them. The application
-    implements it.
-    """
-
-    def fileOffered(incoming: IncomingFile) -> Any:
-        """
-        Accept or refuse a file.
-
-        @return: the L{Inbox<xmppbytes.filetransfer.storage.Inbox>} that it goes to, or a Deferred of
-            one, which is cancelled when the sender takes the offer back.
-        @raise Refused: to say no.
-        """
-
-    def fileProgressed(incoming: IncomingFile, done: int) -> None:
-        """
-        Some of an accepted file is there.
-
-        @param done: bytes, with those of an earlier transfer that is continued.
-        """
-
-    def fileReceived(incoming: IncomingFile, report: TransferReport) -> None:
-        """
-        A file is there, whole; verified if it could be.
-        """
-
-    def fileFailed(incoming: IncomingFile, error: BytestreamError, kept: bool) -> None:
-        """
-        An accepted file did not arrive, or an offer came to nothing.
-
-        @param error: says why, for a person.
-        @param kept: whether what has arrived waits for the same file to be offered again.
-        """
 
 
 class FileReceiving:

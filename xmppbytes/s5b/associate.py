@@ -8,23 +8,21 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import MessageLengthError
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
-from twisted.internet.protocol import DatagramProtocol, Factory, connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from xmppbytes.connecting.connector import Connector
 from xmppbytes.connecting.racing import RaceTiming
-from xmppbytes.core.datagramport import prepareSocket
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import HandshakeProtocol, handshakeDeadlines, lossText
 from xmppbytes.errors import NegotiationError, NotReachable
 from xmppbytes.interfaces import IAddressPolicy
+from xmppbytes.s5b.associatedpath import AssociatedPath
 from xmppbytes.s5b.candidates import Candidate, CandidateConnection
-from xmppbytes.s5b.datagrams import DatagramPath, maxPayload, pathMTU
-from xmppbytes.wire.s5budp import HEADER_LENGTH, header, initPacket
+from xmppbytes.s5b.notices import NoticeBoard
 from xmppbytes.wire.socks5 import Command
 
 # Seconds until an initialization packet is sent again (XEP-0065 recommends 5), and how often it is sent.
@@ -33,136 +31,6 @@ MAX_ATTEMPTS = 6
 # A streamhost takes longer than one over TCP, since its answer comes by XMPP; one that answers late is
 # not to be left for the next too soon.
 TIMING = RaceTiming(stagger=1.0, relayLag=1.0, attempt=RETRY_SECONDS * MAX_ATTEMPTS + 5.0, overall=60.0)
-_READ_SIZE = 65536
-
-
-class NoticeBoard:
-    """
-    Who waits for which C{<udpsuccess/>}.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], list[Deferred[None]]] = {}
-
-    def wait(self, streamHost: str, destination: str, waiting: Deferred[None]) -> Callable[[], None]:
-        """
-        Wait for a notification.
-
-        @param streamHost: the JID of the StreamHost, prepared.
-        @param destination: the DST.ADDR.
-        @param waiting: fires when it has come.
-        @return: to be called by whoever stops to wait, in any case.
-        """
-        key = streamHost, destination.lower()
-        self._waiting.setdefault(key, []).append(waiting)
-
-        def forget() -> None:
-            others = self._waiting.get(key, [])
-            if waiting in others:
-                others.remove(waiting)
-            if not others:
-                self._waiting.pop(key, None)
-
-        return forget
-
-    def notice(self, streamHost: str, destination: str) -> None:
-        """
-        A notification has come. One that nobody waits for is ignored.
-        """
-        for waiting in self._waiting.pop((streamHost, destination.lower()), []):
-            waiting.callback(None)
-
-
-class _PartySocket(DatagramProtocol):
-    """
-    A party's UDP socket, connected to the StreamHost: it hears nobody else.
-    """
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self.deliver: Callable[[bytes], None] | None = None
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """
-        Hand over; what comes before anybody takes it is dropped.
-        """
-        if self.deliver is not None:
-            self.deliver(datagram)
-
-    def connectionRefused(self) -> None:
-        """
-        The StreamHost has no UDP port at present. That may pass: the TCP connection decides.
-        """
-
-
-class AssociatedPath(DatagramPath):
-    """
-    Datagrams by way of a StreamHost's UDP port.
-    """
-
-    def __init__(self, reactor: Any, host: str, port: int, destination: str) -> None:
-        """
-        @param reactor: an C{IReactorUDP}.
-        @param host: the IP address of the StreamHost.
-        @param port: its TCP port, which is its UDP port as well.
-        @param destination: DST.ADDR.
-        """
-        self._host = host
-        self._port = port
-        self._destination = destination.encode("ascii")
-        self._header = header(self._destination)
-        self._socket = _PartySocket()
-        self._listening: Any = reactor.listenUDP(
-            0, self._socket, interface="::" if ":" in host else "", maxPacketSize=_READ_SIZE
-        )
-        prepareSocket(self._listening.socket)
-        self._socket.transport.connect(host, port)
-
-    @property
-    def maxPayload(self) -> int:
-        """
-        See L{DatagramPath}.
-        """
-        mtu = pathMTU(self._listening and self._listening.socket, self._host, self._port)
-        return maxPayload(mtu, self._host, HEADER_LENGTH)
-
-    def initialize(self, jid: str) -> None:
-        """
-        Send the initialization packet.
-        """
-        self._write(initPacket(self._destination, jid))
-
-    def send(self, payload: bytes) -> bool:
-        """
-        See L{DatagramPath}.
-        """
-        return self._write(self._header + payload)
-
-    def _write(self, datagram: bytes) -> bool:
-        if self._listening is None:
-            return False
-        try:
-            self._socket.transport.write(datagram)
-        except (OSError, MessageLengthError):
-            # No room at present, or no way to go.
-            return False
-        return True
-
-    def open(self, deliver: Callable[[bytes], None]) -> None:
-        """
-        See L{DatagramPath}.
-        """
-        self._socket.deliver = deliver
-
-    def close(self) -> None:
-        """
-        See L{DatagramPath}.
-        """
-        listening, self._listening = self._listening, None
-        self._socket.deliver = None
-        if listening is not None:
-            listening.stopListening()
 
 
 class PartyConnection(CandidateConnection):

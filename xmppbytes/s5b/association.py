@@ -1,5 +1,5 @@
 """
-The TCP connection of a UDP association: XEP-0065 section 8.3.1, RFC 1928 section 7.
+The TCP connection of a UDP association: XEP-0065 section 8.3.1, RFC 1928 section 6.
 
 The association lasts as long as the connection, over which nothing is said once it is granted.
 """

@@ -6,7 +6,9 @@ Who connects to a StreamHost can make it send one of them to any address, so the
 
 import secrets
 from collections import Counter
+from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
@@ -103,3 +105,40 @@ class NoticeRation:
         counts[host] += 1
         counts[account] += 1
         return True
+
+
+class NoticeBoard:
+    """
+    Who waits for which C{<udpsuccess/>}.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, str], list[Deferred[None]]] = {}
+
+    def wait(self, streamHost: str, destination: str, waiting: Deferred[None]) -> Callable[[], None]:
+        """
+        Wait for a notification.
+
+        @param streamHost: the JID of the StreamHost, prepared.
+        @param destination: the DST.ADDR.
+        @param waiting: fires when it has come.
+        @return: to be called by whoever stops to wait, in any case.
+        """
+        key = streamHost, destination.lower()
+        self._waiting.setdefault(key, []).append(waiting)
+
+        def forget() -> None:
+            others = self._waiting.get(key, [])
+            if waiting in others:
+                others.remove(waiting)
+            if not others:
+                self._waiting.pop(key, None)
+
+        return forget
+
+    def notice(self, streamHost: str, destination: str) -> None:
+        """
+        A notification has come. One that nobody waits for is ignored.
+        """
+        for waiting in self._waiting.pop((streamHost, destination.lower()), []):
+            waiting.callback(None)

@@ -35,6 +35,7 @@ class ProxyHandler(RequestHandler):
     """
 
     log = Logger()
+    exclusive = True
     requests = {
         ("get", NS_BYTESTREAMS, "query"): "onAddressQuery",
         ("set", NS_BYTESTREAMS, "query"): "onActivation",

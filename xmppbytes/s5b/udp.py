@@ -21,6 +21,7 @@ from xmppbytes.core.batchport import makeDatagramPort
 from xmppbytes.core.channel import Channel
 from xmppbytes.core.datagramport import DatagramPort, Strangers
 from xmppbytes.core.limits import Limits
+from xmppbytes.core.origin import originOf
 from xmppbytes.errors import ConfigurationError, WireError
 from xmppbytes.jids import prepareJID
 from xmppbytes.s5b.notices import NoticeRation
@@ -172,7 +173,7 @@ class Associations:
     def _tell(self, leg: Any, datagram: Datagram) -> None:
         if leg.notified:
             return
-        if not self._ration.take(hostOf(leg.address), leg.jid.partition("/")[0]):
+        if not self._ration.take(originOf(leg.address), leg.jid.partition("/")[0]):
             self._drop("initialization above the limit of notifications")
             return
         leg.notified = self._notify(leg.jid, datagram.address.decode("ascii"))

@@ -13,9 +13,9 @@ from twisted.words.xish.domish import Element
 from xmppbytes.core.bytestream import BytestreamOffer
 from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamSurroundings, IDatagramAcceptor, IDatagramProtocol
-from xmppbytes.s5b.associate import Associator, NoticeBoard
+from xmppbytes.s5b.associate import Associator
 from xmppbytes.s5b.client import BytestreamsClientHandler
-from xmppbytes.s5b.notices import noticeMessage
+from xmppbytes.s5b.notices import NoticeBoard, noticeMessage
 from xmppbytes.s5b.options import BytestreamOptions
 from xmppbytes.s5b.request import BytestreamRequest
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS_UDP, udpSuccessIn

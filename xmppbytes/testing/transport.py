@@ -130,6 +130,11 @@ class MemoryTransport:
         if not self._writeEnded:
             self._writeEnded = True
             self.other._arrive(None)
+            self._clock.callLater(0, self._tellWriteEnded)
+
+    def _tellWriteEnded(self) -> None:
+        if self.connected and IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
 
     def pauseProducing(self) -> None:
         """

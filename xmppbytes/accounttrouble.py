@@ -1,0 +1,55 @@
+"""
+Why an account has no connection, in one line for a person.
+"""
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.words.protocols.jabber import xmlstream
+from twisted.words.protocols.jabber.error import StanzaError, StreamError
+from twisted.words.protocols.jabber.sasl import SASLAuthError, SASLNoAcceptableMechanism
+
+from xmppbytes.errors import BytestreamError
+from xmppbytes.filetransfer.names import printable
+from xmppbytes.scram import ServerNotTrusted
+
+
+def explain(where: str, account: str, domain: str, error: BaseException) -> str:
+    """
+    Say in one line why there is no connection, and what to do.
+
+    @param where: the server.
+    @param account: the bare JID.
+    @param domain: what the server's certificate should be for.
+    """
+    if isinstance(error, SASLAuthError):
+        return f"{where} does not accept the password of {account} ({error.condition}); check both"
+    if isinstance(error, SASLNoAcceptableMechanism):
+        return (
+            f"{where} offers no authentication that we know ({error}); SCRAM or PLAIN must be enabled there"
+        )
+    if isinstance(error, ServerNotTrusted):
+        return f"{where} is not to be trusted: {error}"
+    if isinstance(error, VerificationError):
+        return f"the certificate of {where} is not for {domain}: is this the right server?"
+    if isinstance(error, SSL.Error):
+        return f"the certificate of {where} is not trusted ({_sslText(error)}); give its authority with --ca"
+    if isinstance(error, xmlstream.FeatureNotAdvertized):
+        return f"{where} offers no encryption (STARTTLS); --no-tls goes without, if you trust the network"
+    if isinstance(error, xmlstream.TLSRequired):
+        return f"{where} insists on encryption; leave --no-tls away"
+    if isinstance(error, StreamError | StanzaError):
+        text = printable(str(error.text or "no text"))
+        return f"{where} refuses the connection: {error.condition} ({text})"
+    if isinstance(error, DNSLookupError):
+        return f"there is no address of {where}; check the JID, or give --server HOST:PORT"
+    if isinstance(error, ConnectError):
+        return f"cannot connect to {where} ({error}); is the server running there?"
+    if isinstance(error, BytestreamError):
+        return str(error)
+    return f"the connection to {where} failed ({error or type(error).__name__}); is an XMPP server there?"
+
+
+def _sslText(error: SSL.Error) -> str:
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return ", ".join(reason[-1] for reason in reasons if reason and reason[-1]) or "TLS failed"
