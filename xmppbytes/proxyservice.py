@@ -89,7 +89,7 @@ class ProxyService(MultiService):
         limits = limitsFrom(values)
         path = values["usage-log"]
         self._usageLog = UsageLog(path, values["usage-log-blur"]) if path else None
-        engines = [*makeEngines(reactor, values["relay"]), DatagramEngine(reactor)]
+        engines = [*makeEngines(reactor, values["relay"], values["workers"]), DatagramEngine(reactor)]
         self.sessions = Sessions(reactor, limits, engines, self._usageLog)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._notices = NoticeSender()

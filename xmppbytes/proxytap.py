@@ -17,7 +17,7 @@ from xmppbytes.jids import prepareJID
 from xmppbytes.listen import parseAdvertised
 from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
 from xmppbytes.relayservice import checkRelayAlone
-from xmppbytes.settings import Setting, SettingsOptions, count, oneOf, seconds, size, timeout
+from xmppbytes.settings import Setting, SettingsOptions, count, countOrNone, oneOf, seconds, size, timeout
 
 SECRET_VARIABLE = "XMPPBYTES_SECRET"
 _DEFAULTS = Limits()
@@ -127,6 +127,12 @@ SETTINGS = (
         help="how bytes are moved: splice (inside the Linux kernel), copy (through Python), "
         "auto: splice where it can be done [auto]",
     ),
+    Setting(
+        name="workers",
+        parse=countOrNone,
+        default=0,
+        help="how many processes of their own splice; 0: the service itself does [0]",
+    ),
     Setting(name="no-udp", flag=True, default=False, help="offer no UDP mode"),
     Setting(name="usage-log", help="a file that gets a JSON line for each bytestream that has ended"),
     Setting(
@@ -174,9 +180,18 @@ class Options(SettingsOptions):
             if not values["listen"]:
                 raise ConfigurationError("listen names nothing: give at least one endpoint, such as tcp:7777")
             self._chooseSecret(values)
-            values["secret"] = _readSecret(values)
+            values["secret"] = self._secret(values)
         accessFrom(values)
         return values
+
+    def _secret(self, values: dict[str, Any]) -> str:
+        try:
+            return _readSecret(values)
+        except ConfigurationError:
+            # A reload: twistd may have become somebody who cannot read the file, and it is not used again.
+            if not self.chosen or self.chosen["secret-file"] != values["secret-file"]:
+                raise
+            return str(self.chosen["secret"])
 
     def _chooseSecret(self, values: dict[str, Any]) -> None:
         given = self.given & {"secret", "secret-file"}

@@ -241,6 +241,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def countOrNone(text: str) -> int:
+    """
+    Parse a number that may be 0.
+
+    @raise ValueError: when it is none.
+    """
+    return 0 if text == "0" else count(text)
+
+
 def oneOf(*choices: str) -> Callable[[str], str]:
     """
     Make a parser of a choice.

@@ -127,6 +127,17 @@ class RequesterTests(TestCase):
         error = await self.assertFailure(connecting, Refused)
         self.assertIn("DTCP not supported", str(error))
 
+    async def test_unknownCode(self) -> None:
+        """
+        An error with a code that nobody knows is an error all the same, and nothing breaks.
+        """
+        connecting = await self.ask()
+        iq = Element((None, "iq"))
+        iq["type"], iq["to"], iq["id"] = "error", REQUESTER, self.peer.heard[0]["id"]
+        iq.addElement("error", content="whatever")["code"] = "999"
+        self.peer.say(iq)
+        await self.assertFailure(connecting, Refused)
+
     async def test_strangeAnswers(self) -> None:
         """
         An answer without a query, or without a key, is a failure.

@@ -251,7 +251,9 @@ class SplicerTests(SynchronousTestCase):
         pair, first, second = self.start(rate=1000)
         first.send(bytes(5000))
         self.turns()
-        self.assertEqual(second.recv(5000), bytes(250))
+        assert pair.bucket is not None
+        burst = second.recv(5000)
+        self.assertEqual(burst, bytes(int(pair.bucket._burst())))
         self.assertEqual(self.owner.wants, ["wake"])
         self.moment = 0.1
         first.send(bytes(5000))
@@ -261,7 +263,7 @@ class SplicerTests(SynchronousTestCase):
         self.moment = 0.25
         self.splicer.wake()
         self.assertEqual(second.recv(5000), bytes(250))
-        self.assertEqual((self.owner.wants, pair.counts()), (["wake", "wake"], (500, 0)))
+        self.assertEqual((self.owner.wants, pair.counts()), (["wake", "wake"], (len(burst) + 250, 0)))
 
     def test_bothDirectionsGetTheirTurn(self) -> None:
         """

@@ -84,14 +84,14 @@ class WorkerTests(SynchronousTestCase):
         """
         first, second = self.link(rate=4)
         self.assertEqual(second.recv(100), b"early ")
-        first.send(b"12")
+        first.send(b"1234")
         self.worker.turn()
-        self.assertEqual(second.recv(100), b"1")
+        self.assertEqual(second.recv(100), b"123")
         timeout = self.worker._timeout()
         assert timeout is not None
         self.assertGreater(timeout, BURST_SECONDS / 2)
         self.worker.turn()
-        self.assertEqual(second.recv(100), b"2")
+        self.assertEqual(second.recv(100), b"4")
 
     def test_descriptorsAreMissing(self) -> None:
         """

@@ -9,7 +9,8 @@ The rules of the loop, each of which prevents a stall, a spin or a loss:
 
     - One splice in and one splice out for each wake-up, then the edge is armed again by
       C{epoll.modify}, which puts the session at the end of the kernel's list: sessions take turns, and
-      more arrives meanwhile, so that each turn moves much.
+      more arrives meanwhile, so that each turn moves much. Only where another pipe full is waiting
+      already, and few sessions are ready, it is moved in the same turn.
     - A pipe is filled only when it is empty: then C{EAGAIN} means that the socket is, and not the pipe.
     - Whoever took less than there was room for has emptied the socket and needs no new arming, unless
       an end of stream was announced: it would not be announced again.
@@ -24,8 +25,11 @@ import errno
 import os
 import socket
 import struct
+from array import array
 from collections.abc import Callable
+from fcntl import ioctl
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from termios import FIONREAD
 from typing import Protocol
 
 from zope.interface import implementer
@@ -35,8 +39,10 @@ from xmppbytes.core.pipes import PAGE, Pipe, PipePool
 from xmppbytes.core.throttle import TokenBucket
 from xmppbytes.interfaces import IRelayedSession
 
-# How many events one turn handles before the reactor may look after others.
+# How many events one turn handles before the reactor may look after others, and how many pipes full it
+# may move for few sessions that have a long backlog.
 EVENTS_PER_TURN = 64
+PIPES_PER_TURN = 40
 
 _INPUT = EPOLLIN | EPOLLRDHUP | EPOLLHUP
 _HANGUP = EPOLLRDHUP | EPOLLHUP
@@ -44,6 +50,7 @@ _ARMED = EPOLLIN | EPOLLRDHUP | EPOLLET
 _ARMED_FOR_ROOM = _ARMED | EPOLLOUT
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_waiting = array("i", [0])
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
 
@@ -93,9 +100,10 @@ class End:
     @ivar held: how many bytes of it are in the pipe.
     @ivar ended: whether its end of stream was read.
     @ivar blocked: whether it takes no more bytes at present.
+    @ivar bulky: whether it filled a pipe when it was last looked at.
     """
 
-    __slots__ = ("blocked", "descriptor", "ended", "held", "index", "pair", "peer", "pipe")
+    __slots__ = ("blocked", "bulky", "descriptor", "ended", "held", "index", "pair", "peer", "pipe")
 
     peer: "End"
 
@@ -107,6 +115,7 @@ class End:
         self.held = 0
         self.ended = False
         self.blocked = False
+        self.bulky = False
 
 
 @implementer(IRelayedSession)
@@ -262,20 +271,35 @@ class Splicer:
 
         @param timeout: how many seconds to wait when there is nothing to do.
         """
+        ready = self._epoll.poll(timeout, EVENTS_PER_TURN)
+        rounds = PIPES_PER_TURN // (len(ready) or 1) or 1
         ends = self._ends
-        move = self._move
-        for descriptor, events in self._epoll.poll(timeout, EVENTS_PER_TURN):
+        bulky = []
+        for descriptor, events in ready:
             end = ends.get(descriptor)
             if end is None:
                 continue
-            if events & EPOLLERR:
-                self.end(end.pair, Outcome.BROKEN)
-                continue
-            if events & EPOLLOUT and end.blocked:
-                end.blocked = False
-                move(end.peer, True)
-            if events & _INPUT and not end.held and not end.ended and end.pair.outcome is None:
-                move(end, events & _HANGUP != 0)
+            if end.bulky:
+                bulky.append((end, events))
+            elif events == EPOLLIN and not (end.held or end.ended):
+                # Nearly all there is, so asked for first.
+                self._move(end, False, rounds)
+            else:
+                self._serve(end, events, rounds)
+        # Whoever talks does not wait for those who carry furniture.
+        for end, events in bulky:
+            if end.descriptor >= 0:
+                self._serve(end, events, rounds)
+
+    def _serve(self, end: End, events: int, rounds: int) -> None:
+        if events & EPOLLERR:
+            self.end(end.pair, Outcome.BROKEN)
+            return
+        if events & EPOLLOUT and end.blocked:
+            end.blocked = False
+            self._move(end.peer, True, rounds)
+        if events & _INPUT and not end.held and not end.ended and end.descriptor >= 0:
+            self._move(end, events & _HANGUP != 0, rounds)
 
     def wake(self) -> None:
         """
@@ -332,23 +356,33 @@ class Splicer:
         self.pipes.close()
         self._epoll.close()
 
-    def _move(self, source: End, again: bool) -> None:
+    def _move(self, source: End, again: bool, rounds: int = 1) -> None:
         """
-        Move once from C{source} to its peer.
+        Move from C{source} to its peer.
 
         @param again: look at the source again even if it seems to be empty now.
+        @param rounds: how many pipes full may be moved, if that many are waiting.
         """
         try:
-            if not source.held and not source.ended:
-                if source.pipe is None:
-                    source.pipe = self.pipes.borrow()
-                again = self._fill(source, source.descriptor) or again
-            if source.held and not self._deliver(source):
-                return
+            while not source.ended or source.held:
+                if not source.held:
+                    if source.pipe is None:
+                        source.pipe = self.pipes.borrow()
+                    again = self._fill(source, source.descriptor) or again
+                    if not source.held:
+                        break
+                rounds -= 1
+                more = source.bulky and rounds > 0 and _hasBacklog(source)
+                if not self._deliver(source, more):
+                    return
+                if not more:
+                    break
         except OSError as e:
             self.end(source.pair, Outcome.FAILED if e.errno in _EXHAUSTED else Outcome.BROKEN)
             return
-        self._returnPipe(source)
+        if source.pipe is not None:
+            self.pipes.giveBack(source.pipe)
+            source.pipe = None
         if source.ended:
             self._passEnd(source)
         elif again and source not in self._throttled:
@@ -384,20 +418,24 @@ class Splicer:
             if count == wanted < pipe.size:
                 # Not a few bytes again and again, as the allowance grows: much after a pause.
                 self._throttle(source)
+        source.bulky = count == pipe.size
         # A page of the pipe holds one byte at least: so few bytes cannot have filled it.
         return count == wanted or count >= pipe.size // PAGE
 
-    def _deliver(self, source: End) -> bool:
+    def _deliver(self, source: End, more: bool) -> bool:
         """
         Splice from the pipe into the other socket.
 
+        @param more: more is about to follow: the last segment may wait to be filled by it.
         @return: whether all went.
         """
         target = source.peer
         pipe = source.pipe
         assert pipe is not None
         try:
-            count = os.splice(pipe.outlet, target.descriptor, source.held)
+            count = os.splice(
+                pipe.outlet, target.descriptor, source.held, flags=os.SPLICE_F_MORE if more else 0
+            )
         except BlockingIOError:
             count = 0
         source.pair.tally[source.index] += count
@@ -435,6 +473,18 @@ class Splicer:
             self.pipes.discard(pipe)
         else:
             self.pipes.giveBack(pipe)
+
+
+def _hasBacklog(source: End) -> bool:
+    """
+    Whether the pipe is full, and as much again waits in the socket.
+    """
+    pipe = source.pipe
+    assert pipe is not None
+    if source.held < pipe.size or source.pair.bucket is not None:
+        return False
+    ioctl(source.descriptor, FIONREAD, _waiting, True)
+    return _waiting[0] >= pipe.size
 
 
 def _borrowed(descriptor: int) -> socket.socket:

@@ -62,6 +62,8 @@ async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> 
         file = open(arguments.file, "rb") if arguments.file else makeFile(arguments.size)  # noqa: SIM115
         with file:
             tell.title("The stage")
+            if not arguments.file:
+                tell.step(f"{arguments.size} random bytes were made, in a temporary file")
             secret = secrets.token_hex(16)
             port = await router.listen(secret)
             tell.step(f"an XMPP router runs in this process; it accepts components on 127.0.0.1 port {port}")
