@@ -13,9 +13,10 @@ from twisted.internet.task import react
 from twisted.protocols.wire import Echo
 from zope.interface import implementer
 
+from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.s5b.client import BytestreamsClientHandler
-from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
+from xmppbytes.stream import StreamService
 
 
 @implementer(IBytestreamAcceptor)

@@ -21,6 +21,7 @@ from zope.interface import implementer
 from tests.fakes import FakeTransport, lines
 from tests.s5b.proxyworld import Face, errorOf
 from xmppbytes.compat import disco, ping
+from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.stream import (
     CLOSING_TIMEOUT,
@@ -28,8 +29,6 @@ from xmppbytes.stream import (
     REFUSED_DELAY,
     REQUEST_TIMEOUT,
     STREAM_TIMEOUT,
-    ComponentFactory,
-    ComponentManager,
     StreamService,
     prune,
 )

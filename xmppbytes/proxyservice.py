@@ -16,6 +16,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from xmppbytes import __version__
 from xmppbytes.compat import disco, generic, ping
+from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.core.access import AccessRules, defaultAllow
 from xmppbytes.core.datagramport import DatagramPort
 from xmppbytes.core.datagrams import DatagramEngine
@@ -37,7 +38,7 @@ from xmppbytes.s5b.proxy import ProxyHandler
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS_UDP, StreamHost
 from xmppbytes.s5b.udp import Associations, listenDatagrams
 from xmppbytes.serviceinfo import ServiceInfoHandler
-from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
+from xmppbytes.stream import StreamService
 
 PROGRAM = "twistd s5bproxy"
 NAME = "xmppbytes proxy"
