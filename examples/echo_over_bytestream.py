@@ -1,7 +1,6 @@
 """
 An echo service over bytestreams: a component that sends back whatever it is sent.
-SECRET=... python examples/echo_over_bytestream.py echo.example.org tcp:localhost:5347
-"""
+SECRET=... python examples/echo_over_bytestream.py echo.example.org tcp:localhost:5347"""
 
 import os
 import sys
