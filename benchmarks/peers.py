@@ -18,7 +18,8 @@ from benchmarks.tools import build, pinned
 
 ROOT = Path(__file__).parent.parent
 SECRET = "sec"
-REQUESTER = "req.lab.local"
+# Two generators may load a peer at the same time.
+REQUESTER, SECOND_REQUESTER = "req.lab.local", "req2.lab.local"
 PROXY = "proxy.lab.local"
 OURS = "s5b.lab.local"
 MANY = 20000
@@ -78,7 +79,7 @@ class Peer:
     def prepare(self) -> None:
         pass
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         """
         How the generator reaches this.
         """
@@ -143,13 +144,19 @@ class Prosody(Peer):
     def awaited(self) -> list[int]:
         return [self.port, self.componentPort]
 
+    def portOf(self, domain: str) -> int:
+        """
+        Where a component connects.
+        """
+        return self.componentPort
+
     def command(self) -> list[str]:
         return ["prosody", "--config", str(self.folder / "prosody.cfg.lua"), "-F"]
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         return [
             "--activation",
-            f"xmpp:{self.componentPort}:{REQUESTER}:{SECRET}:{PROXY}",
+            f"xmpp:{self.portOf(requester)}:{requester}:{SECRET}:{PROXY}",
             "--port",
             str(self.port),
         ]
@@ -174,6 +181,8 @@ Component "{PROXY}" "proxy65"
   proxy65_open_access = true
 Component "{REQUESTER}"
   component_secret = "{SECRET}"
+Component "{SECOND_REQUESTER}"
+  component_secret = "{SECRET}"
 """
             + "".join(f'Component "{domain}"\n  component_secret = "{SECRET}"\n' for domain in ourDomains())
         )
@@ -197,10 +206,14 @@ class Ejabberd(Peer):
 
     def __init__(self, name: str, cpu: int | None) -> None:
         super().__init__(name, cpu)
-        self.componentPort = freePort()
+        # A listener's domains all go to whoever connects there: a listener for each.
+        self.ports = {domain: freePort() for domain in (REQUESTER, SECOND_REQUESTER, *ourDomains())}
 
     def awaited(self) -> list[int]:
-        return [self.port, self.componentPort]
+        return [self.port, *self.ports.values()]
+
+    def portOf(self, domain: str) -> int:
+        return self.ports[domain]
 
     load = Prosody.load
 
@@ -228,19 +241,10 @@ class Ejabberd(Peer):
 
     def prepare(self) -> None:
         (self.folder / "ejabberd.yml").write_text(
-            f"""
-loglevel: warning
-hosts: [lab.local]
-listen:
-  - port: {self.componentPort}
-    ip: "127.0.0.1"
-    module: ejabberd_service
-    access: all
-    shaper_rule: none
-    max_fsm_queue: 100000
-    hosts:
-      {REQUESTER}: {{password: "{SECRET}"}}
-{"".join(f'      {domain}: {{password: "{SECRET}"}}' + chr(10) for domain in ourDomains())}modules:
+            "loglevel: warning\nhosts: [lab.local]\nlisten:\n"
+            + "".join(self._listener(domain, port) for domain, port in self.ports.items())
+            + f"""
+modules:
   mod_disco: {{}}
   mod_proxy65:
     host: "{PROXY}"
@@ -251,6 +255,13 @@ listen:
     max_connections: infinity
     shaper: none
 """
+        )
+
+    def _listener(self, domain: str, port: int) -> str:
+        options = "access: all, shaper: none, max_fsm_queue: 100000"
+        return (
+            f'  - {{port: {port}, ip: "127.0.0.1", module: ejabberd_service, {options},\n'
+            f'     hosts: {{{domain}: {{password: "{SECRET}"}}}}}}\n'
         )
 
 
@@ -268,7 +279,7 @@ class Haproxy(Peer):
     def command(self) -> list[str]:
         return ["haproxy", "-f", str(self.folder / "haproxy.cfg"), "-db"]
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         return ["--protocol", "raw", "--port", str(self.port), "--sink", str(self.sink)]
 
     def prepare(self) -> None:
@@ -307,7 +318,7 @@ class Reference(Peer):
     def command(self) -> list[str]:
         return [build("relay"), str(self.port), str(self.lines), self.way]
 
-    def load(self) -> list[str]:
+    def load(self, requester: str = REQUESTER) -> list[str]:
         return ["--activation", f"line:{self.lines}", "--port", str(self.port)]
 
 
@@ -340,7 +351,7 @@ class Ours(Peer):
             *(
                 "s5bproxy",
                 f"--jid={domainOf(self.name)}",
-                f"--server=tcp:127.0.0.1:{self.server.componentPort}",
+                f"--server=tcp:127.0.0.1:{self.server.portOf(domainOf(self.name))}",
             ),
             *(f"--listen=tcp:{self.port}:interface=127.0.0.1", f"--advertise=127.0.0.1:{self.port}"),
             *("--allow=*", "--handshake-timeout=60", *limits, *self.options),
@@ -360,8 +371,8 @@ class Ours(Peer):
         connected = b": connected" in (self.folder / "log").read_bytes()
         return connected and super().ready()
 
-    def load(self) -> list[str]:
-        way = f"xmpp:{self.server.componentPort}:{REQUESTER}:{SECRET}:{domainOf(self.name)}"
+    def load(self, requester: str = REQUESTER) -> list[str]:
+        way = f"xmpp:{self.server.portOf(requester)}:{requester}:{SECRET}:{domainOf(self.name)}"
         return ["--activation", way, "--port", str(self.port)]
 
 

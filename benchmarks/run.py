@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, SECOND_REQUESTER, Peer
 from benchmarks.suites import Case
 from benchmarks.tools import build, pinned, processors
 
@@ -61,13 +61,14 @@ class Lab:
         """
         # A relay that may use every processor is not to find one taken by force.
         cpu = self.loadCpu if peer.cpu is not None else None
-        start = [*pinned(cpu), build("load"), "--pids", str(peer.pid), *peer.load()]
+        start = [*pinned(cpu), build("load"), "--pids", str(peer.pid)]
         background = None
         if case.background:
-            background = subprocess.Popen([*start, *case.background], stdout=subprocess.DEVNULL)
+            other = [*start, *peer.load(SECOND_REQUESTER), *case.background]
+            background = subprocess.Popen(other, stdout=subprocess.DEVNULL)
             time.sleep(0.7)
         try:
-            return self._measure([*start, *case.arguments, *extra])
+            return self._measure([*start, *peer.load(), *case.arguments, *extra])
         finally:
             if background is not None:
                 background.wait()

@@ -1,7 +1,6 @@
 """
 An echo service over bytestreams: a component that sends back whatever it is sent.
-SECRET=... python examples/echo_over_bytestream.py echo.example.org tcp:localhost:5347
-"""
+SECRET=... python examples/echo_over_bytestream.py echo.example.org tcp:localhost:5347"""
 
 import os
 import sys
@@ -13,9 +12,10 @@ from twisted.internet.task import react
 from twisted.protocols.wire import Echo
 from zope.interface import implementer
 
+from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.s5b.client import BytestreamsClientHandler
-from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
+from xmppbytes.stream import StreamService
 
 
 @implementer(IBytestreamAcceptor)

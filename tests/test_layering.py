@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "connecting": {"core", "errors", "interfaces", "jids"},
     "tls": {"errors", "interfaces"},
     "stanza": BASE,
+    "component": BASE | {"jids", "stanza", "stream"},
     "stream": BASE | {"stanza"},
     "serviceinfo": BASE | {"stanza"},
     "s5b": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},

@@ -16,6 +16,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from xmppbytes import __version__
 from xmppbytes.compat import disco, generic, ping
+from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.core.access import AccessRules, defaultAllow
 from xmppbytes.core.datagramport import DatagramPort
 from xmppbytes.core.datagrams import DatagramEngine
@@ -37,7 +38,7 @@ from xmppbytes.s5b.proxy import ProxyHandler
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS_UDP, StreamHost
 from xmppbytes.s5b.udp import Associations, listenDatagrams
 from xmppbytes.serviceinfo import ServiceInfoHandler
-from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
+from xmppbytes.stream import StreamService
 
 PROGRAM = "twistd s5bproxy"
 NAME = "xmppbytes proxy"
@@ -104,6 +105,7 @@ class ProxyService(MultiService):
         self._dtcp = self._makeDTCPRelay(values, limits)
         self._stream = self._makeStream(values) if values["jid"] is not None else None
         self._handlers: dict[int, Any] = {}
+        self._listening = False
 
     def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
         deadlines = handshakeDeadlines(self._reactor, limits.handshakeTimeout)
@@ -162,6 +164,7 @@ class ProxyService(MultiService):
         Listen, while the process may still use low ports.
         """
         super().privilegedStartService()
+        self._listening = True
         if self._stream is not None:
             self._proxy.streamHosts = self._streamHosts()
         if self._dtcp is not None:
@@ -192,7 +195,7 @@ class ProxyService(MultiService):
         Connect to the XMPP server, and hear SIGHUP.
         """
         super().startService()
-        if not self._proxy.streamHosts:
+        if not self._listening:
             self.privilegedStartService()
         for listener in self._listeners:
             self._gate.guard(listener.port)
@@ -249,6 +252,7 @@ class ProxyService(MultiService):
         self._hear(signal.SIGTERM, self._endNow)
         self._hear(signal.SIGINT, self._endNow)
         self._gate.stop()
+        self._listening = False
         disconnected = self._stream.stopService() if self._stream is not None else None
         yield super().stopService()
         self.rendezvous.closeAll("the service ends")

@@ -1,6 +1,6 @@
 """
-The connection to an XMPP server: a stream manager that never answers late, and a component that
-connects for ever (XEP-0114).
+The connection to an XMPP server: a stream manager that never answers late, and a service that
+connects for ever.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,12 @@ from typing import Any
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint, ITCPTransport
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber import xmlstream
-from twisted.words.protocols.jabber.component import ConnectComponentAuthenticator
 from twisted.words.protocols.jabber.error import CODES_TO_CONDITIONS, StanzaError, StreamError
 from twisted.words.xish.domish import Element
-from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
 from wokkel.subprotocols import StreamManager as WokkelStreamManager
 from zope.interface import implementer
 
@@ -26,6 +23,8 @@ REQUEST_TIMEOUT = 30.0
 STREAM_TIMEOUT = 30.0
 # Seconds between attempts after the server has refused us: trying faster would not help.
 REFUSED_DELAY = 60.0
+# How deep the elements of a stanza may be nested; a data form in a disco answer has five levels.
+MAX_DEPTH = 32
 # Seconds that a server has for closing the stream when we end; TLS waits for its agreement.
 CLOSING_TIMEOUT = 5.0
 # Stream errors by which a server refuses us, and what to do about them.
@@ -59,6 +58,7 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
         return bool(self._initialized)
 
     def _authd(self, xs: Any) -> None:
+        xs.addObserver("/iq", prune, 101)
         # Before the handlers: some of wokkel's would answer to a second child what others answered already.
         xs.addObserver("/iq", refuseCrowded, 100, xs)
         super()._authd(xs)
@@ -99,6 +99,20 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
         return answer.addBoth(forget)
 
 
+def prune(stanza: Any) -> None:
+    """
+    Cut off what is nested deeper than anything sensible. An answer repeats its request, and Twisted writes
+    elements by recursion: a few thousand levels, from whoever it may be, would end the stream.
+    """
+    level = [stanza]
+    for _ in range(MAX_DEPTH):
+        level = [child for element in level for child in element.elements()]
+        if not level:
+            return
+    for element in level:
+        element.children = []
+
+
 def refuseCrowded(stream: Any, iq: Any) -> None:
     """
     Answer a request that asks for several things at once, which RFC 6120 8.2.3 forbids, and empty it.
@@ -109,74 +123,6 @@ def refuseCrowded(stream: Any, iq: Any) -> None:
     error = StanzaError("bad-request", text="a request has exactly one child element")
     iq.children = []
     stream.send(error.toResponse(iq))
-
-
-class ComponentManager(StreamManager):
-    """
-    The stream manager of an external component: what it sends comes from its own address.
-    """
-
-    def _authd(self, xs: Any) -> None:
-        send, address = xs.send, xs.thisEntity.full()
-
-        def sendFrom(stanza: Any) -> None:
-            if isinstance(stanza, Element) and not stanza.getAttribute("from"):
-                stanza["from"] = address
-            send(stanza)
-
-        xs.send = sendFrom
-        super()._authd(xs)
-
-
-class ComponentStream(xmlstream.XmlStream):  # type: ignore[misc]
-    """
-    A stream that finds the handler of a request in a table, before anybody's XPath is tried: with many
-    requests a second that is a good part of their cost.
-
-    @ivar requestTable: (type, namespace, name) of the request's child element -> its handler.
-    """
-
-    def __init__(self, authenticator: Any) -> None:
-        super().__init__(authenticator)
-        self.requestTable: dict[tuple[str, str, str], Callable[[Any], None]] = {}
-
-    def onElement(self, element: Any) -> None:
-        """
-        See L{xmlstream.XmlStream}.
-        """
-        child = element.firstChildElement() if element.name == "iq" else None
-        if child is not None:
-            handler = self.requestTable.get((element.getAttribute("type"), child.uri, child.name))
-            if handler is not None:
-                handler(element)
-                return
-        super().onElement(element)
-
-
-class ComponentFactory(XmlStreamFactoryMixin, Factory):  # type: ignore[misc]
-    """
-    Makes the XML streams of an external component.
-    """
-
-    noisy = False
-
-    def __init__(self, jid: str, secret: str) -> None:
-        """
-        @param jid: the component's domain.
-        @param secret: shared with the server.
-        """
-        super().__init__()
-        self._jid = jid
-        self._secret = secret
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """
-        See L{Factory}.
-        """
-        stream = ComponentStream(ConnectComponentAuthenticator(self._jid, self._secret))
-        stream.factory = self
-        self.installBootstraps(stream)
-        return stream
 
 
 class StreamService(ClientService):

@@ -128,13 +128,18 @@ static char *read_lines(char *at, void (*active)(int), void (*refused)(int)) {
 }
 
 static char *read_answers(char *at, void (*active)(int), void (*refused)(int)) {
+    static int shown;
     for (;;) {
         char *start = strstr(at, "<iq "), *end = start ? strchr(start, '>') : NULL;
         if (!end)
             return start ? start : at;
         char *id = strstr(start, " id="), *type = strstr(start, " type=");
-        if (id && id < end && id[5] == 'a' && type && type < end)
-            (strncmp(type + 7, "result", 6) ? refused : active)(atoi(id + 6));
+        if (id && id < end && id[5] == 'a' && type && type < end) {
+            int result = !strncmp(type + 7, "result", 6);
+            if (!result && shown++ < 3)
+                fprintf(stderr, "load: %.400s\n", start);
+            (result ? active : refused)(atoi(id + 6));
+        }
         at = end + 1;
     }
 }

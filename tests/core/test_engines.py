@@ -5,7 +5,7 @@ The choice of relay engines.
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from xmppbytes.core import engines, splice
+from xmppbytes.core import engines, rawsocket
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.errors import ConfigurationError
 
@@ -70,7 +70,7 @@ class MakeEnginesTests(SynchronousTestCase):
         def refuse(*arguments: object) -> int:
             raise OSError(38, "Function not implemented")
 
-        self.patch(splice.os, "splice", refuse)
+        self.patch(rawsocket.os, "splice", refuse)
         self.assertFalse(engines.spliceWorks())
-        self.patch(splice, "os", object())
+        self.patch(rawsocket, "os", object())
         self.assertFalse(engines.spliceWorks())

@@ -2,6 +2,7 @@
 Tests for L{xmppbytes.dtcp.client}, requester and target: everything but the connections themselves.
 """
 
+import socket
 from typing import Any
 
 from twisted.internet import reactor
@@ -222,6 +223,18 @@ class RequesterTests(TestCase):
         self.peer.say(Trouble(key, 403, "Rejected").toElement(REQUESTER))
         error = await self.assertFailure(connecting, Refused)
         self.assertIn("Rejected", str(error))
+
+    async def test_noPort(self) -> None:
+        """
+        When no port is free nothing is offered, and we connect only.
+        """
+        with socket.socket(socket.AF_INET6) as taken:
+            taken.bind(("::", 0))
+            taken.listen()
+            connecting = await self.ask(ports=(taken.getsockname()[1],))
+        self.assertEqual(Query.fromElement(self.peer.heard[0].query).hosts, [])
+        self.peer.refuse(StanzaError("forbidden"))
+        await self.assertFailure(connecting, Refused)
 
     async def test_badTarget(self) -> None:
         """

@@ -16,11 +16,12 @@ from twisted.trial.unittest import TestCase
 
 from tests.interop.processes import Child, environment
 from tests.loopback.lab import SECRET, EmbeddedServer
+from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.errors import Refused
 from xmppbytes.s5b.client import BytestreamsClientHandler
 from xmppbytes.s5b.endpoint import BytestreamEndpoint
 from xmppbytes.s5b.options import BytestreamOptions
-from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
+from xmppbytes.stream import StreamService
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "echo_over_bytestream.py"
 ECHO, CALLER = "echo.capulet.example", "caller.capulet.example"

@@ -124,7 +124,7 @@ class HandlerTests(TestCase):
         """
         self.stream.left = 10
         said = self.handler.say("juliet@pronto", "hello")
-        self.clock.pump([0.05] * 450)
+        self.clock.pump([0.05] * 750)
         self.failureResultOf(said, NotReachable)
 
     def test_broken(self):

@@ -12,8 +12,9 @@ from tests.loopback.relaying import RelayLab, readAll, sendAll
 from xmppbytes.core.engines import SpliceEngine, makeEngines
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.relay import CopiedSession, CopyEngine
-from xmppbytes.core.splice import SplicedPair
-from xmppbytes.core.workers import WorkedSession, WorkerEngine
+from xmppbytes.core.splicedpair import SplicedPair
+from xmppbytes.core.workerprocess import WorkedSession
+from xmppbytes.core.workers import WorkerEngine
 
 
 class CopyRelayTests(RelaySuite, RelayLab):

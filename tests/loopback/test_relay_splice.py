@@ -20,7 +20,8 @@ from xmppbytes.core.engines import SpliceEngine, makeEngines
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pipes import LARGE
 from xmppbytes.core.relay import CopiedSession
-from xmppbytes.core.splice import SplicedPair, Splicer
+from xmppbytes.core.splice import Splicer
+from xmppbytes.core.splicedpair import SplicedPair
 
 BEYOND = (4 << 30) + 12345
 

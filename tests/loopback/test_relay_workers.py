@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from tests.loopback.relay_suite import SOME
 from tests.loopback.relaying import Linked, RelayLab, openDescriptors, readAll, readExactly, sendAll
-from xmppbytes.core import workers
+from xmppbytes.core import workerprocess, workers
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.workers import WorkerEngine
@@ -147,7 +147,7 @@ class WorkersTests(RelayLab):
         """
         A worker takes no more sessions than it has places, and a place is used again.
         """
-        self.patch(workers, "SLOTS", 1)
+        self.patch(workerprocess, "SLOTS", 1)
         first, second = await self.linked(), await self.linked()
         third = await self.pair()
         self.assertFalse(self.engine.accepts(*third.legs))
@@ -189,7 +189,7 @@ class WorkersTests(RelayLab):
         def refuse(*arguments: Any) -> int:
             raise OSError(109, "Too many references: cannot splice")
 
-        self.patch(workers.socket, "send_fds", refuse)
+        self.patch(workerprocess.socket, "send_fds", refuse)
         pair = await self.linked()
         self.assertIs(await pair.ended, Outcome.FAILED)
         for party in pair.parties:

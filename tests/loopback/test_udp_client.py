@@ -17,6 +17,7 @@ from twisted.words.xish.domish import Element
 from tests.loopback.lab import PROXY, REQUESTER, SECRET, TARGET, ProxyTestCase, expect, reparsed
 from tests.loopback.udpends import Acceptor, Recorder, exchangeMany
 from xmppbytes.compat import disco
+from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
 from xmppbytes.s5b import associate, udpsession
 from xmppbytes.s5b.address import destinationAddress
@@ -26,7 +27,7 @@ from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, NS_BYTESTREAMS_UDP
 from xmppbytes.s5b.surroundings import ServerSurroundings
 from xmppbytes.s5b.udpclient import DatagramsClientHandler
-from xmppbytes.stream import ComponentFactory, ComponentManager, StreamService
+from xmppbytes.stream import StreamService
 from xmppbytes.wire.s5budp import initPacket
 
 JULIET = "juliet@verona.example/balcony"

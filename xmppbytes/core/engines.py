@@ -11,8 +11,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.outcome import Outcome
+from xmppbytes.core.rawsocket import closeSocket, spliceWorks
 from xmppbytes.core.relay import CopyEngine
-from xmppbytes.core.splice import SplicedPair, Splicer, SpliceUnsupported, closeSocket, spliceWorks
+from xmppbytes.core.splice import Splicer, SpliceUnsupported
+from xmppbytes.core.splicedpair import SplicedPair
 from xmppbytes.core.takeover import PairTakeover, acceptable
 from xmppbytes.core.throttle import BURST_SECONDS
 from xmppbytes.core.workers import WorkerEngine

@@ -7,6 +7,7 @@ are changed first and others are called last, since what is called may call back
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -40,6 +41,8 @@ class Rendezvous:
         self.limits = limits
         self.sessions = sessions
         self._watch = watch
+        # Bound once: a waiting connection is to cost little.
+        self._gone = self._left
         self._keyOf: dict[ILeg, bytes | None] = {}
         self._legsOf: dict[bytes, tuple[ILeg, ...]] = {}
         self._perOrigin: Counter[str] = Counter()
@@ -79,7 +82,7 @@ class Rendezvous:
             raise KeyTaken("the other party of this bytestream asked for another kind of it")
         self._keyOf[leg] = key
         self._legsOf[key] = (*others, leg)
-        self._watch.watch(leg.transport, lambda: self._left(leg))
+        self._watch.watch(leg.transport, partial(self._gone, leg))
 
     def leave(self, leg: ILeg) -> None:
         """

@@ -23,8 +23,6 @@ The rules of the loop, each of which prevents a stall, a spin or a loss:
 
 import errno
 import os
-import socket
-import struct
 from array import array
 from collections.abc import Callable
 from fcntl import ioctl
@@ -32,12 +30,10 @@ from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, e
 from termios import FIONREAD
 from typing import Protocol
 
-from zope.interface import implementer
-
 from xmppbytes.core.outcome import Outcome
-from xmppbytes.core.pipes import PAGE, Pipe, PipePool
-from xmppbytes.core.throttle import TokenBucket
-from xmppbytes.interfaces import IRelayedSession
+from xmppbytes.core.pipes import PAGE, PipePool
+from xmppbytes.core.rawsocket import closeSocket, shutdownWriting
+from xmppbytes.core.splicedpair import End, SplicedPair, Tally
 
 # How many events one turn handles before the reactor may look after others, and how many pipes full it
 # may move for few sessions that have a long backlog.
@@ -51,30 +47,12 @@ _ARMED_FOR_ROOM = _ARMED | EPOLLOUT
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _waiting = array("i", [0])
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
 
 
 class SpliceUnsupported(Exception):
     """
     The kernel does not splice these sockets.
     """
-
-
-class Tally(Protocol):
-    """
-    Two counters.
-    """
-
-    def __getitem__(self, index: int, /) -> int:
-        """
-        Read one.
-        """
-
-    def __setitem__(self, index: int, value: int, /) -> None:
-        """
-        Set one.
-        """
 
 
 class Owner(Protocol):
@@ -91,78 +69,6 @@ class Owner(Protocol):
         """
         L{Splicer.wake} is to be called once, in L{xmppbytes.core.throttle.BURST_SECONDS}.
         """
-
-
-class End:
-    """
-    One connection of a pair, and the direction of the bytes that come from it.
-
-    @ivar held: how many bytes of it are in the pipe.
-    @ivar ended: whether its end of stream was read.
-    @ivar blocked: whether it takes no more bytes at present.
-    @ivar bulky: whether it filled a pipe when it was last looked at.
-    """
-
-    __slots__ = ("blocked", "bulky", "descriptor", "ended", "held", "index", "pair", "peer", "pipe")
-
-    peer: "End"
-
-    def __init__(self, pair: "SplicedPair", index: int) -> None:
-        self.pair = pair
-        self.index = index
-        self.descriptor = -1
-        self.pipe: Pipe | None = None
-        self.held = 0
-        self.ended = False
-        self.blocked = False
-        self.bulky = False
-
-
-@implementer(IRelayedSession)
-class SplicedPair:
-    """
-    Two connections between which bytes are moved.
-
-    @ivar tally: the bytes delivered from the first to the second, and back.
-    @ivar outcome: how it ended; C{None} while it has not.
-    """
-
-    __slots__ = ("_splicer", "bucket", "ended", "first", "outcome", "second", "tally")
-
-    def __init__(
-        self,
-        splicer: "Splicer",
-        rate: int | None,
-        ended: Callable[[Outcome], None],
-        tally: Tally,
-    ) -> None:
-        self._splicer = splicer
-        self.ended = ended
-        self.tally = tally
-        self.outcome: Outcome | None = None
-        self.bucket: TokenBucket | None = None
-        self.first = End(self, 0)
-        self.second = End(self, 1)
-        self.first.peer, self.second.peer = self.second, self.first
-        self.setRate(rate)
-
-    def counts(self) -> tuple[int, int]:
-        """
-        See L{IRelayedSession}.
-        """
-        return self.tally[0], self.tally[1]
-
-    def setRate(self, rate: int | None) -> None:
-        """
-        See L{IRelayedSession}.
-        """
-        self.bucket = None if rate is None else TokenBucket(rate, self._splicer.now)
-
-    def abort(self, outcome: Outcome) -> None:
-        """
-        See L{IRelayedSession}.
-        """
-        self._splicer.end(self, outcome)
 
 
 class Splicer:
@@ -252,14 +158,13 @@ class Splicer:
         """
         Begin to move bytes.
 
-        @param first: a connected, non-blocking TCP socket, as are all its duplicates; it is closed
-            when the pair has ended.
+        @param first: a connected, non-blocking TCP socket that is set to reset on close, so that it is
+            reset even if this process is killed; it is closed when the pair has ended.
         @param second: another.
         """
         for end, descriptor in ((pair.first, first), (pair.second, second)):
             end.descriptor = descriptor
             self._ends[descriptor] = end
-            setLinger(descriptor, _RESET_ON_CLOSE)
             self._epoll.register(descriptor, _ARMED)
         for end in (pair.first, pair.second):
             if (end.held or end.ended) and pair.outcome is None:
@@ -485,66 +390,3 @@ def _hasBacklog(source: End) -> bool:
         return False
     ioctl(source.descriptor, FIONREAD, _waiting, True)
     return _waiting[0] >= pipe.size
-
-
-def _borrowed(descriptor: int) -> socket.socket:
-    """
-    A socket object that does not ask the kernel what it is; to be detached after use.
-    """
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
-
-
-def setLinger(descriptor: int, linger: bytes) -> None:
-    """
-    Decide what closing a connection does.
-    """
-    connection = _borrowed(descriptor)
-    try:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    finally:
-        connection.detach()
-
-
-def shutdownWriting(descriptor: int) -> None:
-    """
-    Half-close a connection.
-
-    @raise OSError: when it is not connected any more.
-    """
-    connection = _borrowed(descriptor)
-    try:
-        connection.shutdown(socket.SHUT_WR)
-    finally:
-        connection.detach()
-
-
-def closeSocket(descriptor: int, finish: bool) -> None:
-    """
-    Close a connection.
-
-    @param finish: in good order; else it is reset.
-    """
-    setLinger(descriptor, _FINISH_ON_CLOSE if finish else _RESET_ON_CLOSE)
-    os.close(descriptor)
-
-
-def spliceWorks() -> bool:
-    """
-    Try whether this platform moves bytes between sockets by splice.
-    """
-    if not hasattr(os, "splice"):
-        return False
-    source, sender = socket.socketpair()
-    target, receiver = socket.socketpair()
-    outlet, intake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        sender.send(b"?")
-        moved = os.splice(source.fileno(), intake, PAGE)
-        return moved == 1 and os.splice(outlet, target.fileno(), 1) == 1 and receiver.recv(1) == b"?"
-    except OSError:
-        return False
-    finally:
-        for connection in (source, sender, target, receiver):
-            connection.close()
-        os.close(outlet)
-        os.close(intake)

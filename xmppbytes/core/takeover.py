@@ -1,7 +1,7 @@
 """
 Taking a connected socket away from its Twisted transport, without a byte lost or sent twice.
 
-By Twisted's public interfaces, but for one look at a private buffer (L{_holdsUnsent}): when the
+By Twisted's public interfaces, but for one look at a private buffer (L{holdsUnsent}): when the
 transport has sent everything that was written, the socket is duplicated and the transport aborted. To
 abort sets the socket to reset on close and closes one of its two descriptors: the connection lives on in
 the duplicate, and nobody but its new owner will ever read from it or write to it.
@@ -42,7 +42,10 @@ def isTakeable(transport: Any) -> bool:
     )
 
 
-def _holdsUnsent(transport: Any) -> bool:
+def holdsUnsent(transport: Any) -> bool:
+    """
+    Tell whether a L{takeable<isTakeable>} transport has still to send what was written to it.
+    """
     # The one private attribute of Twisted in use. Without it every transport would have to become a
     # writer for a turn of the reactor, only to learn what is nearly always so: that nothing is unsent.
     return bool(transport.dataBuffer or transport._tempDataBuffer)
@@ -69,7 +72,7 @@ class Takeover(Protocol):
         """
         Take the socket now, or when the transport has sent everything.
         """
-        if _holdsUnsent(self.transport):
+        if holdsUnsent(self.transport):
             self.transport.registerProducer(self, False)
         else:
             self._take()

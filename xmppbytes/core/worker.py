@@ -24,7 +24,9 @@ from enum import IntEnum
 from functools import partial
 
 from xmppbytes.core.outcome import Outcome
-from xmppbytes.core.splice import SplicedPair, Splicer, SpliceUnsupported, closeSocket
+from xmppbytes.core.rawsocket import closeSocket
+from xmppbytes.core.splice import Splicer, SpliceUnsupported
+from xmppbytes.core.splicedpair import SplicedPair
 from xmppbytes.core.throttle import BURST_SECONDS
 
 CHANNEL_DESCRIPTOR = 3

@@ -20,7 +20,7 @@ NS_XHTML = "http://www.w3.org/1999/xhtml"
 # How much of a message is shown.
 MAX_TEXT = 64 * 1024
 # How often it is looked whether the other side's system has confirmed what was sent, in seconds.
-_POLL = 0.05
+_POLL = 0.03
 
 
 def buildMessage(text: str) -> Element:
@@ -91,7 +91,9 @@ class MessageHandler(XMPPHandler):  # type: ignore[misc]
 
     async def _say(self, name: str, text: str) -> PeerStream:
         stream: PeerStream = await self.parent.deliver(name, buildMessage(text))
-        waited = 0.0
+        # At first what was written is still in this process: TLS and the reactor pass it on in later turns.
+        waited = _POLL
+        await deferLater(self._clock, _POLL)
         while stream.unacknowledged() and waited < DEAD_TIMEOUT:
             await deferLater(self._clock, _POLL)
             waited += _POLL

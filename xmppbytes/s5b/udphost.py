@@ -193,7 +193,7 @@ class LocalDatagramHost:
         if offer is None or leg.kind is not LegKind.DATAGRAM:
             raise KeyTaken("no UDP bytestream is offered under this hash (any more)")
         if offer.permits is not None and not offer.permits(leg.address):
-            raise KeyTaken("the bytestream of this hash is for somebody at another address")
+            raise KeyTaken("the UDP bytestream of this hash is for somebody at another address")
         if len(offer.legs) >= MAX_LEGS:
             raise KeyTaken(f"{MAX_LEGS} connections for this bytestream are waiting already")
         self._waiting[leg] = offer
@@ -241,14 +241,14 @@ class DatagramOffer:
         clock: Any,
         port: int,
         keys: Sequence[bytes],
-        permits: Callable[[str], bool] | None = None,
+        permits: Callable[[str], bool] | None,
     ) -> None:
         """
         @param host: where the associations arrive.
         @param clock: an C{IReactorTime}.
         @param port: see above.
         @param keys: see above.
-        @param permits: tells from which addresses it may be connected to; C{None}: from any.
+        @param permits: see L{LocalDatagramHost.open}.
         """
         self.permits = permits
         self.port = port
