@@ -79,14 +79,19 @@ class Pair:
 
     @ivar header: what stands before each payload.
     @ivar others: what else has to stay open.
+    @ivar farewell: what the sender says in the end.
     """
 
     sender: socket.socket
     receiver: socket.socket
     header: bytes
     others: list[socket.socket] = field(default_factory=list)
+    farewell: bytes = b""
 
     def close(self) -> None:
+        if self.farewell:
+            self.sender.setblocking(True)
+            self.sender.send(self.farewell)
         for each in (self.sender, self.receiver, *self.others):
             each.close()
 
@@ -255,12 +260,17 @@ class Coturn(Contestant):
         channel = struct.pack("!HHHH", 0x000C, 4, 0x4000, 0)
         address = struct.pack("!HHBBHI", 0x0012, 8, 0, 1, port ^ (self._COOKIE >> 16), peer)
         self._ask(sender, 0x009, channel + address)
-        return Pair(sender, receiver, struct.pack("!HH", 0x4000, payload))
+        # Refresh with LIFETIME 0 in the end (section 7), or the allocation stays.
+        release = self._message(0x004, struct.pack("!HHI", 0x000D, 4, 0))
+        return Pair(sender, receiver, struct.pack("!HH", 0x4000, payload), farewell=release)
 
-    def _ask(self, udp: socket.socket, method: int, attributes: bytes) -> None:
-        udp.send(
+    def _message(self, method: int, attributes: bytes) -> bytes:
+        return (
             struct.pack("!HHI", method, len(attributes), self._COOKIE) + secrets.token_bytes(12) + attributes
         )
+
+    def _ask(self, udp: socket.socket, method: int, attributes: bytes) -> None:
+        udp.send(self._message(method, attributes))
         answer = udp.recv(1000)
         if struct.unpack("!H", answer[:2])[0] != method | 0x100:
             raise RuntimeError(f"coturn refuses method {method:#05x}")

@@ -106,6 +106,7 @@ class SendOptionsTests(CommandTestCase):
         document = str(self.document)
         for arguments, text in (
             (("@@", document), "'@@' is not a JID"),
+            ((f"bob@{'x' * 70}.example", document), "is not a JID"),
             (("bob@example.org", "missing"), "'missing' does not exist"),
             (("bob@example.org", str(self.folder)), "is not a regular file"),
             (("--account", "example.org", "b@c", document), "'example.org' is not an account"),

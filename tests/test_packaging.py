@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 ROOT = Path(__file__).parents[1]
 PACKAGED = ("xmppbytes", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-PLUGINS = ("s5bproxy",)
+PLUGINS = ("s5bproxy", "linklocal")
 
 
 class WheelTests(TestCase):

@@ -269,6 +269,24 @@ class ReloadTests(ServiceCase):
             self.service.reload()
         self.assertIn("cannot read the configuration file", lines(events)[0])
 
+    def test_secretIsNotNeededAgain(self) -> None:
+        """
+        A secret file that cannot be read any more, since twistd is somebody else now, is no mistake; another
+        one is.
+        """
+        secret = Path(self.mktemp())
+        secret.write_text("secret")
+        secret.chmod(0o600)
+        self.configure(f"secret-file = '{secret}'")
+        self.start("--config", self.path)
+        secret.unlink()
+        self.assertEqual(
+            self.reload(f"secret-file = '{secret}'\ndeny = ['a@example.com']"), ["Configuration read again"]
+        )
+        self.assertFalse(self.permits("a@example.com"))
+        (line,) = self.reload(f"secret-file = '{secret}x'")
+        self.assertIn("cannot read the secret file", line)
+
     def test_commandLineStillWins(self) -> None:
         """
         What was said on the command line is not changed by the file.

@@ -171,10 +171,11 @@ class AnswerTests(SynchronousTestCase):
 
     def test_table(self) -> None:
         """
-        A stream that has a table of requests gets entries, and no observer.
+        A stream that has a table of requests gets the entries of an exclusive handler, and no observer.
         """
         self.face.closeStream()
         oracle = Oracle()
+        oracle.exclusive = True  # type: ignore[misc]
         oracle.xmlstream = type("Stream", (), {"requestTable": {}})()
         oracle.connectionInitialized()
         self.assertEqual(set(oracle.xmlstream.requestTable), set(Oracle.requests))
@@ -291,3 +292,10 @@ class AddressTests(SynchronousTestCase):
         """
         error = self.assertRaises(StanzaError, parseJID, "a@b@c", "the target")
         self.assertIn("the target 'a@b@c' is not a valid address", error.text)
+
+    def test_longText(self) -> None:
+        """
+        It repeats no more than a piece of what may be any length.
+        """
+        error = self.assertRaises(StanzaError, parseJID, "@" * 100_000, "the target")
+        self.assertLess(len(error.text), 200)

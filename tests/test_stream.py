@@ -24,12 +24,14 @@ from xmppbytes.compat import disco, ping
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.stream import (
     CLOSING_TIMEOUT,
+    MAX_DEPTH,
     REFUSED_DELAY,
     REQUEST_TIMEOUT,
     STREAM_TIMEOUT,
     ComponentFactory,
     ComponentManager,
     StreamService,
+    prune,
 )
 
 JID_ = "proxy.example.com"
@@ -300,6 +302,7 @@ class Answering(RequestHandler):
     """
 
     requests = {("get", "urn:example:q", "q"): "onQ"}
+    exclusive = True
 
     def onQ(self, iq: Element) -> Element:
         return Element(("urn:example:q", "a"))
@@ -397,6 +400,37 @@ class ComponentTests(ServiceCase):
         id = self.server.transport.sent.decode().rsplit("id='", 1)[1].split("'")[0]
         self.server.say(f"<iq from='a@b' to='{JID_}' id='{id}' type='error'><error type='cancel'/></iq>")
         self.failureResultOf(answered, StanzaError)
+
+
+class DeepTests(SynchronousTestCase):
+    """
+    Elements within elements.
+    """
+
+    def nested(self, depth: int) -> Element:
+        iq = outer = Element((None, "iq"))
+        for _ in range(depth):
+            outer = outer.addElement("a")
+        return iq
+
+    def test_deepIsCutOff(self) -> None:
+        """
+        Thousands of levels are cut off where no sensible stanza is any more, and can be written then.
+        """
+        iq = self.nested(5000)
+        prune(iq)
+        self.assertEqual(iq.toXml().count("<a"), MAX_DEPTH)
+
+    def test_sensibleIsKept(self) -> None:
+        """
+        What is not so deep is left alone, however broad.
+        """
+        iq = self.nested(MAX_DEPTH)
+        for _ in range(100):
+            iq.addElement("b", content="text")
+        before = iq.toXml()
+        prune(iq)
+        self.assertEqual(iq.toXml(), before)
 
 
 class CrowdedTests(SynchronousTestCase):

@@ -5,10 +5,14 @@ Run trial and end with one line that counts: C{N passed, N failed, N skipped}.
 """
 
 import sys
+import time
 from typing import Any
 
 from twisted.scripts import trial
 from twisted.trial.reporter import TreeReporter, VerboseTextReporter
+
+# How many tests are named that took the longest.
+SLOWEST = 12
 
 
 def _counting(base: type[Any]) -> type[Any]:
@@ -20,8 +24,24 @@ def _counting(base: type[Any]) -> type[Any]:
     """
 
     class CountingReporter(base):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self._seconds: dict[str, float] = {}
+
+        def startTest(self, test: Any) -> None:
+            self._began = time.monotonic()
+            super().startTest(test)
+
+        def stopTest(self, test: Any) -> None:
+            super().stopTest(test)
+            self._seconds[test.id()] = time.monotonic() - self._began
+
         def done(self) -> None:
             super().done()
+            slowest = sorted(self._seconds.items(), key=lambda each: -each[1])[:SLOWEST]
+            self._stream.write(f"The {len(slowest)} slowest of {sum(self._seconds.values()):.0f} s:\n")
+            for name, seconds in slowest:
+                self._stream.write(f"{seconds:8.1f} s {name}\n")
             failed = len(self.failures) + len(self.errors) + len(self.unexpectedSuccesses)
             passed = self.successes + len(self.expectedFailures)
             self._stream.write(f"{passed} passed, {failed} failed, {len(self.skips)} skipped\n")

@@ -17,6 +17,7 @@ from xmppbytes import __version__
 COMMANDS = {
     "demo": ("xmppbytes.demo.command", "show what the proxy does, with a real file, on this machine alone"),
     "send": ("xmppbytes.sendcommand", "send files to somebody"),
+    "chat": ("xmppbytes.chat.command", "talk with the people on the local network, without a server"),
     "receive": ("xmppbytes.receivecommand", "receive files into a folder"),
 }
 

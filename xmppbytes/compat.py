@@ -26,7 +26,7 @@ def _stanzaJID(text: str) -> JID:
     try:
         return prepareJID(text)
     except InvalidFormat as e:
-        raise StanzaError("jid-malformed", text=f"{text!r} is not a valid address: {e}") from e
+        raise StanzaError("jid-malformed", text=f"{text[:100]!r} is not a valid address: {e}") from e
 
 
 def _importWokkel(*names: str) -> list[ModuleType]:

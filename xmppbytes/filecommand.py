@@ -16,9 +16,9 @@ from xmppbytes.account import Account, AccountSettings
 from xmppbytes.core.access import AddressRules
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
-from xmppbytes.dtcp.options import DTCPOptions
 from xmppbytes.dtcp.stanzas import NS_DTCP
 from xmppbytes.errors import ConfigurationError
+from xmppbytes.filemethods import METHODS, dtcpOptionsOf, methodsOf
 from xmppbytes.filetransfer.methods import StreamMethod
 from xmppbytes.filetransfer.names import printable
 from xmppbytes.filetransfer.report import TransferReport
@@ -32,7 +32,9 @@ def jidArgument(text: str) -> JID:
     Read an address.
     """
     try:
-        return JID(text)
+        jid = JID(text)
+        jid.host.encode("idna")
+        return jid
     except (InvalidFormat, UnicodeError) as e:
         raise argparse.ArgumentTypeError(f"{text!r} is not a JID: {e}") from e
 
@@ -161,39 +163,6 @@ def optionsOf(options: argparse.Namespace) -> BytestreamOptions:
         proxies=tuple(jid.full() for jid in options.proxy),
         allowAddresses=tuple(options.allow_address),
     )
-
-
-def dtcpOptionsOf(options: argparse.Namespace) -> DTCPOptions:
-    """
-    Make the choices about DTCP out of the options.
-    """
-    return DTCPOptions(
-        direct=not options.proxy_only,
-        relays=() if options.direct_only else tuple(jid.full() for jid in getattr(options, "relay", ())),
-        allowAddresses=tuple(options.allow_address),
-        tls=TLSMode(options.dtcp_tls),
-    )
-
-
-# What C{--method} can be.
-METHODS = ("s5b", "dtcp", "in-band")
-
-
-def methodsOf(options: argparse.Namespace, default: Sequence[str] = METHODS) -> frozenset[str]:
-    """
-    Find out which kinds of bytestream the options permit.
-
-    @param default: without C{--method}.
-    """
-    method = getattr(options, "method", None)
-    permitted = set(default if method is None else (method,))
-    if options.in_band_only:
-        permitted &= {"in-band"}
-    if options.direct_only or options.proxy_only:
-        permitted -= {"in-band"}
-    if not permitted:
-        raise ConfigurationError(f"--method {method} contradicts the other options; leave one of them out")
-    return frozenset(permitted)
 
 
 class FileAccount:

@@ -2,14 +2,39 @@
 Asking yes or no on the terminal, one question after the other.
 """
 
+import os
 import sys
 from collections import deque
+from typing import Any
 
+from twisted.internet import stdio
 from twisted.internet.defer import Deferred
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from xmppbytes.errors import Refused
+
+
+def openPrompt(reactor: Any) -> "Prompt | None":
+    """
+    Make a prompt on our terminal.
+
+    @param reactor: reads it.
+    @return: C{None} when there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        return None
+    # Opened anew: what Twisted reads and writes becomes non-blocking, also for whoever shares it.
+    name = os.ttyname(sys.stdin.fileno())
+    prompt = Prompt()
+    connect: Any = stdio.StandardIO
+    connect(
+        prompt,
+        stdin=os.open(name, os.O_RDONLY | os.O_NOCTTY),
+        stdout=os.open(name, os.O_WRONLY | os.O_NOCTTY),
+        reactor=reactor,
+    )
+    return prompt
 
 
 class Prompt(LineOnlyReceiver):

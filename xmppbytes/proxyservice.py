@@ -104,6 +104,7 @@ class ProxyService(MultiService):
         self._dtcp = self._makeDTCPRelay(values, limits)
         self._stream = self._makeStream(values) if values["jid"] is not None else None
         self._handlers: dict[int, Any] = {}
+        self._listening = False
 
     def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
         deadlines = handshakeDeadlines(self._reactor, limits.handshakeTimeout)
@@ -162,6 +163,7 @@ class ProxyService(MultiService):
         Listen, while the process may still use low ports.
         """
         super().privilegedStartService()
+        self._listening = True
         if self._stream is not None:
             self._proxy.streamHosts = self._streamHosts()
         if self._dtcp is not None:
@@ -192,7 +194,7 @@ class ProxyService(MultiService):
         Connect to the XMPP server, and hear SIGHUP.
         """
         super().startService()
-        if not self._proxy.streamHosts:
+        if not self._listening:
             self.privilegedStartService()
         for listener in self._listeners:
             self._gate.guard(listener.port)
@@ -249,6 +251,7 @@ class ProxyService(MultiService):
         self._hear(signal.SIGTERM, self._endNow)
         self._hear(signal.SIGINT, self._endNow)
         self._gate.stop()
+        self._listening = False
         disconnected = self._stream.stopService() if self._stream is not None else None
         yield super().stopService()
         self.rendezvous.closeAll("the service ends")

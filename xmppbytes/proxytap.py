@@ -180,9 +180,18 @@ class Options(SettingsOptions):
             if not values["listen"]:
                 raise ConfigurationError("listen names nothing: give at least one endpoint, such as tcp:7777")
             self._chooseSecret(values)
-            values["secret"] = _readSecret(values)
+            values["secret"] = self._secret(values)
         accessFrom(values)
         return values
+
+    def _secret(self, values: dict[str, Any]) -> str:
+        try:
+            return _readSecret(values)
+        except ConfigurationError:
+            # A reload: twistd may have become somebody who cannot read the file, and it is not used again.
+            if not self.chosen or self.chosen["secret-file"] != values["secret-file"]:
+                raise
+            return str(self.chosen["secret"])
 
     def _chooseSecret(self, values: dict[str, Any]) -> None:
         given = self.given & {"secret", "secret-file"}

@@ -3,11 +3,9 @@ C{xmppbytes receive}: receive files into a folder.
 """
 
 import argparse
-import sys
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
@@ -22,7 +20,7 @@ from xmppbytes.filetransfer.names import printable, safeName
 from xmppbytes.filetransfer.receive import FileReceiving
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.storage import Inbox
-from xmppbytes.prompt import Prompt
+from xmppbytes.prompt import Prompt, openPrompt
 from xmppbytes.running import runCommand
 from xmppbytes.stanza import RequestHandler
 
@@ -66,11 +64,7 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
     @return: the exit code.
     """
     files = FileAccount(reactor, options)
-    prompt = None
-    if not options.yes and sys.stdin.isatty():
-        prompt = Prompt()
-        StandardIO(prompt, reactor=reactor)
-    acceptor = Acceptor(options, prompt)
+    acceptor = Acceptor(options, None if options.yes else openPrompt(reactor))
     receiving = FileReceiving(reactor, files.initiation, acceptor)
     Announcer(acceptor.permits).setHandlerParent(files.account.manager)
     jid = await files.account.connect()

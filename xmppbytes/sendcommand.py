@@ -11,6 +11,7 @@ from twisted.words.xish.domish import Element
 from xmppbytes import filecommand
 from xmppbytes.errors import BytestreamError
 from xmppbytes.filecommand import Display, FileAccount, show, summary
+from xmppbytes.filemethods import METHODS
 from xmppbytes.filetransfer.finding import ReceiverFinder
 from xmppbytes.filetransfer.send import sendFile
 from xmppbytes.filetransfer.si import ANSWER_TIMEOUT
@@ -34,7 +35,7 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--method",
-        choices=filecommand.METHODS,
+        choices=METHODS,
         help="offer this kind of bytestream only (default: s5b, and in-band as the last resort)",
     )
     relay = {"type": filecommand.jidArgument, "metavar": "JID", "action": "append", "default": []}

@@ -195,7 +195,8 @@ def parseJID(text: str, what: str) -> JID:
     try:
         return prepareJID(text)
     except InvalidFormat as e:
-        raise StanzaError("jid-malformed", text=f"{what} {text!r} is not a valid address: {e}") from e
+        # The sender knows what it has sent: a piece will do, however long it is.
+        raise StanzaError("jid-malformed", text=f"{what} {text[:100]!r} is not a valid address: {e}") from e
 
 
 def failureText(error: Exception) -> str:

@@ -15,7 +15,7 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber import xmlstream
 from twisted.words.protocols.jabber.component import ConnectComponentAuthenticator
-from twisted.words.protocols.jabber.error import StanzaError, StreamError
+from twisted.words.protocols.jabber.error import CODES_TO_CONDITIONS, StanzaError, StreamError
 from twisted.words.xish.domish import Element
 from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
 from wokkel.subprotocols import StreamManager as WokkelStreamManager
@@ -26,6 +26,8 @@ REQUEST_TIMEOUT = 30.0
 STREAM_TIMEOUT = 30.0
 # Seconds between attempts after the server has refused us: trying faster would not help.
 REFUSED_DELAY = 60.0
+# How deep the elements of a stanza may be nested; a data form in a disco answer has five levels.
+MAX_DEPTH = 32
 # Seconds that a server has for closing the stream when we end; TLS waits for its agreement.
 CLOSING_TIMEOUT = 5.0
 # Stream errors by which a server refuses us, and what to do about them.
@@ -37,6 +39,8 @@ _REFUSALS = {
     "conflict": "the server has a connection of this component already (conflict); "
     "is another instance running?",
 }
+# What a numeric error code that nobody knows is taken for: internal-server-error.
+_UNKNOWN_CODE = "500"
 
 
 class StreamManager(WokkelStreamManager):  # type: ignore[misc]
@@ -57,9 +61,17 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
         return bool(self._initialized)
 
     def _authd(self, xs: Any) -> None:
+        xs.addObserver("/iq", prune, 101)
         # Before the handlers: some of wokkel's would answer to a second child what others answered already.
         xs.addObserver("/iq", refuseCrowded, 100, xs)
         super()._authd(xs)
+
+    def _onIQResponse(self, iq: Any) -> None:
+        # Twisted breaks down over a numeric error code that it does not know.
+        for child in iq.elements():
+            if child.name == "error" and child.getAttribute("code", _UNKNOWN_CODE) not in CODES_TO_CONDITIONS:
+                child["code"] = _UNKNOWN_CODE
+        super()._onIQResponse(iq)
 
     def send(self, obj: Any) -> None:
         """
@@ -88,6 +100,20 @@ class StreamManager(WokkelStreamManager):  # type: ignore[misc]
             return result
 
         return answer.addBoth(forget)
+
+
+def prune(stanza: Any) -> None:
+    """
+    Cut off what is nested deeper than anything sensible. An answer repeats its request, and Twisted writes
+    elements by recursion: a few thousand levels, from whoever it may be, would end the stream.
+    """
+    level = [stanza]
+    for _ in range(MAX_DEPTH):
+        level = [child for element in level for child in element.elements()]
+        if not level:
+            return
+    for element in level:
+        element.children = []
 
 
 def refuseCrowded(stream: Any, iq: Any) -> None:
@@ -135,6 +161,7 @@ class ComponentStream(xmlstream.XmlStream):  # type: ignore[misc]
         """
         See L{xmlstream.XmlStream}.
         """
+        prune(element)
         child = element.firstChildElement() if element.name == "iq" else None
         if child is not None:
             handler = self.requestTable.get((element.getAttribute("type"), child.uri, child.name))

@@ -2,6 +2,7 @@
 Tests for L{xmppbytes.dtcp.client}, requester and target: everything but the connections themselves.
 """
 
+import socket
 from typing import Any
 
 from twisted.internet import reactor
@@ -127,6 +128,17 @@ class RequesterTests(TestCase):
         error = await self.assertFailure(connecting, Refused)
         self.assertIn("DTCP not supported", str(error))
 
+    async def test_unknownCode(self) -> None:
+        """
+        An error with a code that nobody knows is an error all the same, and nothing breaks.
+        """
+        connecting = await self.ask()
+        iq = Element((None, "iq"))
+        iq["type"], iq["to"], iq["id"] = "error", REQUESTER, self.peer.heard[0]["id"]
+        iq.addElement("error", content="whatever")["code"] = "999"
+        self.peer.say(iq)
+        await self.assertFailure(connecting, Refused)
+
     async def test_strangeAnswers(self) -> None:
         """
         An answer without a query, or without a key, is a failure.
@@ -211,6 +223,18 @@ class RequesterTests(TestCase):
         self.peer.say(Trouble(key, 403, "Rejected").toElement(REQUESTER))
         error = await self.assertFailure(connecting, Refused)
         self.assertIn("Rejected", str(error))
+
+    async def test_noPort(self) -> None:
+        """
+        When no port is free nothing is offered, and we connect only.
+        """
+        with socket.socket(socket.AF_INET6) as taken:
+            taken.bind(("::", 0))
+            taken.listen()
+            connecting = await self.ask(ports=(taken.getsockname()[1],))
+        self.assertEqual(Query.fromElement(self.peer.heard[0].query).hosts, [])
+        self.peer.refuse(StanzaError("forbidden"))
+        await self.assertFailure(connecting, Refused)
 
     async def test_badTarget(self) -> None:
         """

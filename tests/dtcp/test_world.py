@@ -28,15 +28,18 @@ hosts = st.lists(st.sampled_from((LIVE, DEAD, SILENT)), max_size=3, unique=True)
 class MoodyInternet(MemoryInternet):
     """
     An internet in which every connection, in each direction, is as quick as it likes.
+
+    @ivar delays: what it chooses from.
     """
 
     def __init__(self, clock: Clock, source: random.Random) -> None:
         self._source = source
+        self.delays = DELAYS
         super().__init__(clock)
 
     @property
     def latency(self) -> float:
-        return self._source.choice(DELAYS)
+        return self._source.choice(self.delays)
 
     @latency.setter
     def latency(self, value: float) -> None:
@@ -109,6 +112,24 @@ class WorldTests(SynchronousTestCase):
             world.run(60)
             self.failureResultOf(connecting, NotReachable)
             self.assertIsInstance(self.successResultOf(world.acceptor.failed), NotReachable)
+        self.assertEqual(world.leftOvers(), [])
+
+    def test_keyOvertakesTheResult(self) -> None:
+        """
+        The target's key comes half a second before its iq-result: it waits, and is answered then.
+        """
+        world = World(0, [LIVE], [])
+        world.server.latency = 0.5
+        world.internet.delays = (0.001,)
+        connecting = world.requester.connect(TARGET, RecorderFactory())
+        world.run(0.9)
+        self.assertEqual(len(world.internet.transports), 2)
+        self.assertFalse(world.acceptor.recorder.made.called)
+        world.run(0.3)
+        ours = self.successResultOf(connecting)
+        self.assertTrue(world.acceptor.recorder.made.called)
+        ours.transport.loseConnection()
+        world.run(1)
         self.assertEqual(world.leftOvers(), [])
 
     @settings(max_examples=40, deadline=None)

@@ -43,6 +43,12 @@ class SafeNameTests(SynchronousTestCase):
         """
         self.assertEqual(safeName(".bashrc"), "_bashrc")
 
+    def test_part(self) -> None:
+        """
+        No file looks as if it were being received.
+        """
+        self.assertEqual(safeName("doc.bin.1a2b3c4d.part"), "doc.bin.1a2b3c4d_part")
+
     def test_controls(self) -> None:
         """
         Characters that do not show, or change how others show, are left out.
@@ -73,6 +79,7 @@ class SafeNameTests(SynchronousTestCase):
         self.assertNotIn("/", safe)
         self.assertNotIn("\x00", safe)
         self.assertFalse(safe.startswith("."))
+        self.assertFalse(safe.endswith(".part"))
         self.assertLessEqual(len(safe.encode()), MAX_NAME)
         self.assertFalse({"Cc", "Cf", "Cs", "Zl", "Zp"} & {unicodedata.category(c) for c in safe})
         self.assertEqual(safeName(safe), safe)

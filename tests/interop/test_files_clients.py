@@ -259,7 +259,7 @@ class LiberviaTests(WithClientTests):
 
 class SlixmppTests(WithClientTests):
     """
-    slixmpp, which prefers in-band bytestreams when it may choose, and offers no direct connection.
+    slixmpp, which offers no direct connection.
     """
 
     needs = (PROSODY, LAB_NETWORK, SLIXMPP)
@@ -284,9 +284,10 @@ class SlixmppTests(WithClientTests):
 
     async def test_sendInBand(self) -> None:
         """
-        It chooses in-band bytestreams of the two that we offer.
+        It takes in-band bytestreams only, of the two that we offer.
         """
-        await self.assertSent(await self.client("juliet"), route="in-band", size=SMALL)
+        client = await self.client("juliet", "--methods", "ibb")
+        await self.assertSent(client, route="in-band", size=SMALL)
 
     async def test_fallback(self) -> None:
         """

@@ -84,6 +84,18 @@ class EmbeddedServer:
         self.users.xmlstream.send(iq)
         return answer.addTimeout(20, reactor)
 
+    def requestRaw(self, kind: str, payload: str, sender: str, id: str) -> Any:
+        """
+        Send a request past the router, which may be unable to write its payload.
+
+        @return: fires with the answering iq.
+        """
+        xml = f"<iq type='{kind}' id='{id}' from='{sender}' to='{PROXY}'>{payload}</iq>"
+        self._streams[-1].transport.write(xml.encode())
+        answer: Deferred[Element] = Deferred()
+        self._answers[id] = answer
+        return answer.addTimeout(20, reactor)
+
     def _answered(self, iq: Element) -> None:
         answer = self._answers.pop(iq.getAttribute("id", ""), None)
         if answer is not None:

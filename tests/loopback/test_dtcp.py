@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
 from xmppbytes.dtcp.channel import TLSMode
@@ -122,6 +122,23 @@ class DirectTests(TestCase):
         await self.assertFailure(client.connect(TARGET, RecorderFactory()), NotReachable)
         self.assertIsInstance(await self.acceptor.failed, NotReachable)
         self.assertEqual(self.lab.said("error"), [])
+
+    async def test_overIPv6(self) -> None:
+        """
+        Hosts are IPv6 addresses, in brackets.
+        """
+        probe = socket.socket(socket.AF_INET6)
+        try:
+            probe.bind(("::1", 0))
+        except OSError as e:
+            raise SkipTest(f"this machine has no IPv6 ({e})") from e
+        finally:
+            probe.close()
+        options = DTCPOptions(advertise=("::1",))
+        one, other = await self.connected(self.parties(False, False, options=options))
+        self.assertIn("[::1]:", str(self.lab.said("set")[0].query.host))
+        self.assertEqual(one.address.route.address, "::1")
+        await talk(one, other)
 
     async def test_encrypted(self) -> None:
         """

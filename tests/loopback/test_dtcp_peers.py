@@ -11,9 +11,11 @@ from twisted.trial.unittest import TestCase
 
 from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
 from tests.dtcp.libpsi import KEY, LibPsi
+from tests.dtcp.test_client import Scripted
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
 from xmppbytes.dtcp.options import DTCPOptions
+from xmppbytes.dtcp.stanzas import Query
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
 from xmppbytes.wire.dtcprelay import Request, Verb
 
@@ -173,8 +175,8 @@ class StrangerTests(TestCase):
         """
         @return: what is being connected, and the query that was sent.
         """
-        factory = RecorderFactory()
-        connecting = client.connect(TARGET, factory)
+        self.factory = RecorderFactory()
+        connecting = client.connect(TARGET, self.factory)
         await pause()
         return connecting, self.lab.said("set")[-1].query
 
@@ -187,7 +189,7 @@ class StrangerTests(TestCase):
     async def setUpClient(self, **options: Any) -> None:
         self.lab = Lab()
         self.psi = LibPsi(False)
-        self.psi.listening.stopListening()
+        await self.psi.listening.stopListening()
         self.psi._begin = lambda iq: setattr(self.psi, "peerKey", str(iq.query.key))  # type: ignore[method-assign]
         self.psi.setHandlerParent(self.lab.router.join(TARGET))
         client = self.lab.join(REQUESTER, None, True, DTCPOptions(**options))
@@ -298,6 +300,58 @@ class StrangerTests(TestCase):
         ones = [await self.raw(self.query) for _ in range(2)]
         await ones[1].lost
         await self.stop(ones[0])
+
+    async def test_plainKeyTooEarly(self) -> None:
+        """
+        A key in plain text that comes before the target's fingerprint is known waits; when it turns
+        out that the target has TLS, it is refused, also when it is given again at once.
+        """
+        self.lab, target = Lab(), Scripted()
+        target.setHandlerParent(self.lab.router.join(TARGET))
+        self.connecting, query = await self.connectTo(self.lab.join(REQUESTER))
+        one = await self.raw(query)
+        key = str(query.key).encode()
+        one.transport.write(b"key:" + key + b"\nkey:" + key + b"\n")
+        await pause()
+        self.assertEqual(one.received, b"")
+        target.answer(Query(KEY, fingerprint="ab" * 32).toElement())
+        await pause()
+        self.assertEqual(one.received, b"error:starttls first\n" * 2)
+        await self.stop(one)
+
+    async def test_notAck(self) -> None:
+        """
+        As a target we take nothing but the ack for an answer to our answer.
+        """
+        lab, acceptor, psi = Lab(), Acceptor(), LibPsi(False)
+        psi.setHandlerParent(lab.router.join(REQUESTER))
+        await psi.listening.stopListening()
+        lab.join(TARGET, acceptor, True, DTCPOptions(tls=TLSMode.OFF))
+        psi._begin = lambda iq: None  # type: ignore[method-assign]
+        psi.request(TARGET)
+        await pause()
+        query = lab.said("result")[0].query
+        one = await self.raw(query)
+        one.transport.write(b"key:" + str(query.key).encode() + b"\n")
+        await one.whenReceived(8)
+        one.transport.write(b"hello\n")
+        await one.lost
+        await acceptor.failed if acceptor.failed.called else None
+        psi._peer, psi.peerKey = TARGET, str(query.key)
+        psi.giveUp("403", "Rejected")
+        self.assertIsInstance(await acceptor.failed, Refused)
+
+    async def test_applicationWithoutProtocol(self) -> None:
+        """
+        An application that makes no protocol, or fails to, closes the connection.
+        """
+        for build, kind in ((lambda addr: None, NegotiationError), (lambda addr: 1 / 0, ZeroDivisionError)):
+            await self.setUpClient(tls=TLSMode.OFF)
+            self.factory.buildProtocol = build  # type: ignore[method-assign,assignment]
+            one = await self.raw(self.query)
+            one.transport.write(b"key:" + str(self.query.key).encode() + b"\n")
+            await self.assertFailure(self.connecting, kind)
+            await one.lost
 
     async def test_directConnect(self) -> None:
         """

@@ -5,13 +5,16 @@ DTCP through the relay, over real sockets; the relay runs in this process.
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
+from twisted.words.protocols.jabber.jid import JID
 
 from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
 from tests.loopback.test_dtcp import PLAIN, talk
+from xmppbytes.compat import disco
 from xmppbytes.core.access import AccessRules
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.handshake import handshakeDeadlines
@@ -22,7 +25,7 @@ from xmppbytes.core.sessions import Sessions
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.options import DTCPOptions
 from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, TicketHandler
-from xmppbytes.dtcp.stanzas import Host
+from xmppbytes.dtcp.stanzas import NS_DTCP, Host
 from xmppbytes.dtcp.tickets import Tickets
 from xmppbytes.errors import NotReachable
 from xmppbytes.wire.dtcprelay import Request, Verb
@@ -48,8 +51,8 @@ class RelayLab(Lab):
         factory = RelayFactory(self.relay, self.deadlines)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.port = int(port.getHost().port)
-        handler = TicketHandler(self.relay, [Host("127.0.0.1", self.port)])
-        handler.setHandlerParent(self.router.join(RELAY))
+        self.handler = TicketHandler(self.relay, [Host("127.0.0.1", self.port)])
+        self.handler.setHandlerParent(self.router.join(RELAY))
         test.addCleanup(port.stopListening)
         test.addCleanup(self.end)
 
@@ -154,6 +157,54 @@ class ThroughRelayTests(TestCase):
         """
         options = DTCPOptions(relays=("nowhere.example",))
         await talk(*await self.connected(options))
+
+    async def test_noHostOnTheTicket(self) -> None:
+        """
+        A relay whose ticket names no host is left out.
+        """
+        self.lab.handler.hosts = ()
+        await talk(*await self.connected(THROUGH))
+
+    async def test_tooManyTickets(self) -> None:
+        """
+        A requester with too many unused tickets gets no more.
+        """
+        for _ in range(100):
+            self.lab.tickets.issue(REQUESTER)
+        await talk(*await self.connected(THROUGH))
+        self.assertIn("100 unused tickets", self.lab.said("error")[0].toXml())
+
+    async def test_relayRefusesCreate(self) -> None:
+        """
+        A relay that refuses the CREATE is as good as none.
+        """
+        self.patch(self.lab.tickets, "redeem", lambda key, jid: False)
+        await talk(*await self.connected(THROUGH))
+
+    async def test_cancelledWhileAsking(self) -> None:
+        """
+        Cancelled while it still asks relays, the requester leaves nothing behind.
+        """
+        slow: Deferred[Any] = Deferred()
+        client = self.lab.join(REQUESTER, None, False, DTCPOptions(relays=(RELAY, "slow.example")))
+        ask = client._relays._ask
+        client._relays._ask = lambda jid, *more: slow if jid == "slow.example" else ask(jid, *more)
+        connecting = client.connect(TARGET, RecorderFactory())
+        await pause()
+        self.assertEqual(self.lab.rendezvous.pending, 1)
+        connecting.cancel()
+        await self.assertFailure(connecting, CancelledError)
+        await pause()
+        self.assertEqual(self.lab.rendezvous.pending, 0)
+
+    async def test_disco(self) -> None:
+        """
+        The relay's feature is told.
+        """
+        handler = self.lab.handler
+        self.assertEqual(handler.getDiscoInfo(JID("a@b"), JID(RELAY)), [disco.DiscoFeature(NS_DTCP)])
+        self.assertEqual(handler.getDiscoInfo(JID("a@b"), JID(RELAY), "node"), [])
+        self.assertEqual(handler.getDiscoItems(JID("a@b"), JID(RELAY)), [])
 
     async def test_megabytes(self) -> None:
         """

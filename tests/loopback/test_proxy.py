@@ -300,6 +300,22 @@ class HostileTests(ProxyTestCase):
                 except OSError:
                     pass  # Refused in mid-sentence, which is an answer too.
 
+    async def test_deepStanzas(self) -> None:
+        """
+        Requests of strangers that are nested a thousandfold are answered as any, and neither end the stream
+        nor fill the log.
+        """
+        await self.startProxy()
+        deep = "<a>" * 5000 + "</a>" * 5000
+        sender = "mallory@montague.example/x"
+        for number, namespace in enumerate((NS_BYTESTREAMS, "urn:xmpp:ping", "urn:example:unknown")):
+            query = f"<query xmlns='{namespace}' sid='s'>{deep}</query>"
+            for kind in ("get", "set"):
+                answer = await self.server.requestRaw(kind, query, sender, f"deep{number}{kind}")
+                self.assertEqual(answer["type"], "error")
+        self.assertNotIn("Traceback", self.proxy.log())
+        self.assertEqual(self.proxy.log().count(": connected"), 1)
+
     async def test_outOfDescriptors(self) -> None:
         """
         Short of descriptors it waits without spinning, says so once, and accepts again later.

@@ -10,3 +10,10 @@ s5bproxy = ServiceMaker(
     "A SOCKS5 bytestreams (XEP-0065) proxy for XMPP file transfers",
     "s5bproxy",
 )
+
+linklocal = ServiceMaker(
+    "Serverless messaging",
+    "xmppbytes.linklocaltap",
+    "Messages and files on the local network without a server (XEP-0174)",
+    "linklocal",
+)

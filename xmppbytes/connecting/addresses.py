@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from ctypes.util import find_library
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from xmppbytes.errors import ConfigurationError
@@ -26,10 +26,12 @@ class LocalAddress:
 
     @ivar interface: the interface's name.
     @ivar ip: the address, without a scope.
+    @ivar flags: C{IFF_...} of the interface, see netdevice(7).
     """
 
     interface: str
     ip: IPv4Address | IPv6Address
+    flags: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         """
@@ -76,7 +78,7 @@ def _read(entry: "ctypes._Pointer[_Entry]") -> Iterator[LocalAddress]:
         if found.address and found.flags & _IFF_UP:
             ip = _addressAt(found.address)
             if ip is not None:
-                yield LocalAddress(found.name.decode("utf-8", "surrogateescape"), ip)
+                yield LocalAddress(found.name.decode("utf-8", "surrogateescape"), ip, found.flags)
         entry = found.next
 
 

@@ -7,10 +7,11 @@ import secrets
 import sys
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import react
 
 from xmppbytes.demo.files import makeFile
+from xmppbytes.demo.linklocal import showLinkLocal
 from xmppbytes.demo.narrator import Narrator
 from xmppbytes.demo.parts import Stage
 from xmppbytes.demo.router import DemoRouter
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         react(lambda reactor: Deferred.fromCoroutine(show(reactor)))
     except SystemExit:
         pass
-    return 0 if outcome == [True] else 1
+    return 0 if outcome == [True] and showLinkLocal(tell) else 1
 
 
 async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> bool:
@@ -61,6 +62,8 @@ async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> 
         file = open(arguments.file, "rb") if arguments.file else makeFile(arguments.size)  # noqa: SIM115
         with file:
             tell.title("The stage")
+            if not arguments.file:
+                tell.step(f"{arguments.size} random bytes were made, in a temporary file")
             secret = secrets.token_hex(16)
             port = await router.listen(secret)
             tell.step(f"an XMPP router runs in this process; it accepts components on 127.0.0.1 port {port}")
@@ -77,6 +80,10 @@ async def _show(reactor: Any, arguments: argparse.Namespace, tell: Narrator) -> 
         return True
     except OSError as e:
         tell.remark(f"cannot go on: {e}")
+    except TimeoutError:
+        tell.remark(f"cannot go on: the proxy did not join within {_START_TIMEOUT:g} s")
+        if proxy is not None:
+            tell.remark(f"its log:\n{proxy.log()}")
     except (BytestreamError, ConfigurationError) as e:
         tell.remark(f"failed: {e}")
         if proxy is not None:

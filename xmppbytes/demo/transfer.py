@@ -94,7 +94,7 @@ async def transferFile(
     factory = OneProtocol(sender)
     await connect(factory)
     route = factory.address.route if factory.address is not None else "?"
-    tell.step(f"connected, {route}; sending {size / _MIB:.0f} MiB")
+    tell.step(f"connected, {route}; sending {size} bytes")
     started = time.monotonic()
     with tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, file=tell.out, disable=None) as bar:
         progress = LoopingCall(lambda: bar.update(receiver.received - bar.n))

@@ -3,19 +3,17 @@ Where connections arrive that others make to us: they are counted, and find thei
 """
 
 from collections import Counter
-from collections.abc import Callable
 from hmac import compare_digest
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
 
 from xmppbytes.connecting.listening import SharedListener
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.dtcp.channel import ChannelTLS
 from xmppbytes.dtcp.negotiation import Negotiation
 from xmppbytes.dtcp.options import DTCPOptions
+from xmppbytes.dtcp.protocol import DTCPFactory
 from xmppbytes.dtcp.serving import ServingProtocol
 from xmppbytes.errors import LimitReached
 from xmppbytes.wire.dtcprelay import Request
@@ -39,7 +37,7 @@ class FrontDesk:
         self._arrived: set[ServingProtocol] = set()
         self._perAddress: Counter[str] = Counter()
         deadlines = handshakeDeadlines(reactor, options.handshakeTimeout)
-        factory = _DeskFactory(lambda: ServingProtocol(self, deadlines))
+        factory = DTCPFactory(lambda: ServingProtocol(self, deadlines))
         self._listener = SharedListener(reactor, factory, options.ports)
 
     def open(self) -> Deferred[int]:
@@ -128,20 +126,3 @@ class FrontDesk:
         """
         for negotiation in list(self._negotiations):
             negotiation.cancel()
-
-
-class _DeskFactory(Factory):
-    """
-    Makes the protocols of accepted connections.
-    """
-
-    noisy = False
-
-    def __init__(self, build: Callable[[], ServingProtocol]) -> None:
-        self._build = build
-
-    def buildProtocol(self, addr: IAddress | None) -> ServingProtocol:
-        """
-        See L{Factory}.
-        """
-        return self._build()

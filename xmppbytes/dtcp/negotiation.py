@@ -2,7 +2,7 @@
 One DTCP negotiation with its connections: does what L{xmppbytes.dtcp.session} decides.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,7 +13,6 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.jid import InvalidFormat
@@ -23,7 +22,7 @@ from xmppbytes.connecting.handing import giveTo
 from xmppbytes.core.bytestream import BytestreamAddress, Route
 from xmppbytes.dtcp.connecting import ConnectingProtocol
 from xmppbytes.dtcp.means import Means, Parties
-from xmppbytes.dtcp.protocol import DTCPProtocol
+from xmppbytes.dtcp.protocol import DTCPFactory, DTCPProtocol
 from xmppbytes.dtcp.serving import ServingProtocol, WaitingProtocol
 from xmppbytes.dtcp.session import (
     GAVE_UP,
@@ -165,7 +164,7 @@ class Negotiation:
             self._places[connection] = place
             return connection
 
-        connecting: Deferred[Any] = endpoint.connect(_OneProtocol(build))
+        connecting: Deferred[Any] = endpoint.connect(DTCPFactory(build))
         return connecting.addCallback(lambda connection: connection.whenEstablished)
 
     def _triesFailed(self, failure: Failure) -> None:
@@ -295,20 +294,3 @@ class Negotiation:
         port = int(getattr(connection.transport.getPeer(), "port", 0))
         relay = place.jid if isinstance(place, Relay) else None
         return Route(plainAddress(connection.address), port, relay, connection.secured)
-
-
-class _OneProtocol(Factory):
-    """
-    Makes the protocol of one attempt.
-    """
-
-    noisy = False
-
-    def __init__(self, build: Callable[[], ConnectingProtocol]) -> None:
-        self._build = build
-
-    def buildProtocol(self, addr: Any) -> ConnectingProtocol:
-        """
-        See L{Factory}.
-        """
-        return self._build()

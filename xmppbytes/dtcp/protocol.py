@@ -7,10 +7,11 @@ The TCP connections of DTCP: what both ends have in common (XEP-0046 section 3.3
 What a key means is decided by the negotiation that it belongs to, see L{xmppbytes.dtcp.negotiation}.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IAddress, IHandshakeListener
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -119,3 +120,23 @@ class DTCPProtocol(HandshakeProtocol):
         if text is not None and self.inHandshake:
             self.fail(NegotiationError(text))
         super().connectionLost(reason)
+
+
+class DTCPFactory(Factory):
+    """
+    Makes connections, of the accepting or the connecting kind.
+    """
+
+    noisy = False
+
+    def __init__(self, build: Callable[[], DTCPProtocol]) -> None:
+        """
+        @param build: makes one.
+        """
+        self._build = build
+
+    def buildProtocol(self, addr: IAddress | None) -> DTCPProtocol:
+        """
+        See L{Factory}.
+        """
+        return self._build()

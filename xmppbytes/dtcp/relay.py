@@ -6,11 +6,10 @@ It shares the rendezvous, the sessions and the limits of the SOCKS5 proxy. There
 as both parties are there they hear OK, and their bytes pass uninterpreted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
-from twisted.internet.interfaces import IAddress, ITransport
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
@@ -20,7 +19,7 @@ from zope.interface import implementer
 
 from xmppbytes.compat import disco, iwokkel
 from xmppbytes.core.deadlines import Deadlines
-from xmppbytes.core.handshake import HandshakeProtocol
+from xmppbytes.core.handshake import AcceptingFactory, HandshakeProtocol
 from xmppbytes.core.leg import LegKind
 from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Parties
@@ -196,35 +195,12 @@ class RelayProtocol(HandshakeProtocol):
         super().connectionLost(reason)
 
 
-class RelayFactory(Factory):
+class RelayFactory(AcceptingFactory):
     """
-    Makes the connections of a relay.
+    Makes the connections of a relay, which join a L{DTCPRelay}.
     """
 
-    noisy = False
-
-    def __init__(
-        self,
-        relay: DTCPRelay,
-        deadlines: Deadlines[HandshakeProtocol],
-        accepted: Callable[[ITransport], None] | None = None,
-    ) -> None:
-        """
-        @param relay: what the connections join.
-        @param deadlines: limits the time of their handshakes.
-        @param accepted: called with each new connection's transport.
-        """
-        self.accepted = accepted
-        self._relay = relay
-        self._deadlines = deadlines
-
-    def buildProtocol(self, addr: IAddress | None) -> RelayProtocol:
-        """
-        See L{Factory}.
-        """
-        connection = RelayProtocol(self._relay, self._deadlines)
-        connection.factory = self
-        return connection
+    protocol = RelayProtocol
 
 
 @implementer(iwokkel.IDisco)

@@ -6,15 +6,15 @@ Waiting at relays for the target: tickets, CREATE, and what the target is told
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, FirstError
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.words.xish.domish import Element
 
 from xmppbytes.connecting.connector import Connector
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import HandshakeProtocol
+from xmppbytes.dtcp.protocol import DTCPFactory
 from xmppbytes.dtcp.serving import Desk, WaitingProtocol
 from xmppbytes.dtcp.stanzas import NS_DTCP, Host, Query, Relay
 from xmppbytes.errors import BytestreamError, NegotiationError
@@ -22,7 +22,7 @@ from xmppbytes.stanza import REQUEST_FAILURES, failureText
 from xmppbytes.wire.dtcprelay import Request, Verb
 
 # Seconds that a relay has to give a ticket.
-TICKET_TIMEOUT = 10.0
+TICKET_TIMEOUT = 5.0
 
 
 class RelayWaiting:
@@ -68,12 +68,12 @@ class RelayWaiting:
         waiting = [Deferred.fromCoroutine(waitAt(jid)) for jid in relays]
         try:
             await DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
-        except BaseException:
+        except FirstError as e:
             for one in waiting:
                 one.cancel()
             for connection in found:
                 connection.dismiss("cancelled")
-            raise
+            e.subFailure.raiseException()
         return found
 
     async def _ticket(self, jid: str) -> Relay:
@@ -92,7 +92,7 @@ class RelayWaiting:
 
         def attempt(_: Host, endpoint: IStreamClientEndpoint) -> "Deferred[Any]":
             return endpoint.connect(
-                Factory.forProtocol(lambda: WaitingProtocol(self._desk, request, self._deadlines))  # type: ignore[arg-type]
+                DTCPFactory(lambda: WaitingProtocol(self._desk, request, self._deadlines))
             )
 
         connection: WaitingProtocol

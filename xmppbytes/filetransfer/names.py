@@ -6,6 +6,8 @@ import unicodedata
 
 # How much of a name is kept, in bytes of UTF-8: file systems take 255, and we append to it.
 MAX_NAME = 200
+# How the name of a file ends that is not whole yet.
+PART = ".part"
 # What may be an extension and survives when a name is shortened, in bytes.
 _MAX_SUFFIX = 20
 _UNNAMED = "unnamed"
@@ -32,7 +34,9 @@ def safeName(name: str) -> str:
     if visible.startswith("."):
         # No hidden file, and neither "." nor "..".
         visible = "_" + visible[1:] if visible.strip(".") else ""
-    return _shorten(visible) or _UNNAMED
+    short = _shorten(visible) or _UNNAMED
+    # Nobody puts a file in the place of one that is being received.
+    return f"{short.removesuffix(PART)}_part" if short.endswith(PART) else short
 
 
 def numbered(name: str, number: int) -> str:

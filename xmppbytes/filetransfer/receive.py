@@ -57,6 +57,16 @@ class FileReceiving:
         transfer.ended.addBoth(lambda _: self._running.discard(transfer))
         return transfer.decide()
 
+    def cancel(self, incoming: IncomingFile, reason: str) -> None:
+        """
+        End one transfer, telling the sender. Does nothing when it is over.
+
+        @param reason: why, for the sender.
+        """
+        for transfer in list(self._running):
+            if transfer.incoming is incoming:
+                transfer.cancel(reason)
+
     def stop(self, reason: str) -> None:
         """
         End all transfers, telling the senders, and refuse all offers from now on.
@@ -207,7 +217,6 @@ class _Incoming(Factory):
         )
         self._end()
         self._acceptor.fileReceived(self.incoming, report)
-        self.ended.callback(None)
 
     def _broken(self, failure: Failure) -> None:
         if self._over:
@@ -279,10 +288,10 @@ class _Incoming(Factory):
         if self._receiver is not None and not self._receiver.done.called:
             self._receiver.done.cancel()
         self._acceptor.fileFailed(incoming, error, kept)
-        self.ended.callback(None)
 
     def _end(self) -> None:
         self._over = True
         self._stopWaiting()
         self._initiation.methods.forget(self.incoming.sender, self.incoming.sid)
         self._initiation.unwatch(self.incoming.sender, self.incoming.sid)
+        self.ended.callback(None)

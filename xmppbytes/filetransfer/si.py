@@ -94,7 +94,7 @@ class StreamInitiationHandler(RequestHandler):
             self.tell(target, sid, "remote-server-timeout", "the offer was not answered in time")
             raise NotReachable(f"{target} has not answered within {timeout:g} s; try again later") from e
         except ConnectionClosed as e:
-            raise NotReachable("the connection to the XMPP server was lost; try again") from e
+            raise NotReachable(f"the offer was lost on its way to {target} ({e}); try again") from e
         except ValueError as e:
             raise NegotiationError(f"{target} gave an answer that makes no sense: {e}") from e
         if acceptance.method not in self.methods.namespaces:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from xmppbytes.errors import TransferError
-from xmppbytes.filetransfer.names import numbered, safeName
+from xmppbytes.filetransfer.names import PART, numbered, safeName
 from xmppbytes.filetransfer.offer import FileOffer
 
 # How many files of one name are told apart, "name (2).ext" and so on.
@@ -141,7 +141,7 @@ class Inbox:
 
     def _openPart(self, stem: str, offer: FileOffer) -> PartFile:
         for number in range(1, MAX_NUMBER + 1):
-            path = self.folder / (numbered(stem, number) + ".part")
+            path = self.folder / (numbered(stem, number) + PART)
             file = _openLocked(path, existing=offer.resumable)
             if file is None:
                 continue

@@ -164,6 +164,6 @@ class AssociationFactory(StreamHostFactory):
         """
         See L{StreamHostFactory}.
         """
-        connection = AssociationProtocol(self._streamHost, self._deadlines, self._associations)
+        connection = AssociationProtocol(self.host, self.deadlines, self._associations)
         connection.factory = self
         return connection

@@ -2,7 +2,7 @@
 What can be chosen about a client's bytestreams, as one value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -45,6 +45,8 @@ class BytestreamOptions:
         in all.
     @ivar maxIncomingPerPeer: the same, of one bare JID.
     @ivar maxStreamHosts: how many streamhosts of one offer are tried.
+    @ivar mayConnect: tells whether a target may connect to us from an address, where that is known;
+        C{None}: from any.
     """
 
     ways: Ways = Ways.ANY
@@ -59,6 +61,7 @@ class BytestreamOptions:
     maxIncoming: int = 100
     maxIncomingPerPeer: int = 20
     maxStreamHosts: int = 16
+    mayConnect: Callable[[str, str], bool] | None = None
 
     def __post_init__(self) -> None:
         """

@@ -5,16 +5,13 @@ L{StreamHostProtocol} is the accepting side, of the proxy and of a Requester ali
 L{xmppbytes.interfaces.IStreamHost} that it joins.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, ITransport
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from xmppbytes.core.deadlines import Deadlines
-from xmppbytes.core.handshake import HandshakeProtocol
+from xmppbytes.core.handshake import AcceptingFactory, HandshakeProtocol
 from xmppbytes.core.leg import LegKind
 from xmppbytes.errors import BytestreamError, KeyTaken, LimitReached, NegotiationError, Refused
 from xmppbytes.interfaces import ILeg, IStreamHost
@@ -159,36 +156,12 @@ class StreamHostProtocol(HandshakeProtocol):
         super().connectionLost(reason)
 
 
-class StreamHostFactory(Factory):
+class StreamHostFactory(AcceptingFactory):
     """
-    Makes the connections of a StreamHost.
+    Makes the connections of a StreamHost, which join an L{IStreamHost}.
     """
 
-    noisy = False
     protocol = StreamHostProtocol
-
-    def __init__(
-        self,
-        streamHost: IStreamHost,
-        deadlines: Deadlines[HandshakeProtocol],
-        accepted: Callable[[ITransport], None] | None = None,
-    ) -> None:
-        """
-        @param streamHost: what the connections join.
-        @param deadlines: limits the time of their handshakes.
-        @param accepted: called with each new connection's transport.
-        """
-        self.accepted = accepted
-        self._streamHost = streamHost
-        self._deadlines = deadlines
-
-    def buildProtocol(self, addr: IAddress | None) -> StreamHostProtocol:
-        """
-        See L{Factory}.
-        """
-        connection = self.protocol(self._streamHost, self._deadlines)
-        connection.factory = self
-        return connection
 
 
 class SOCKS5ClientProtocol(HandshakeProtocol):

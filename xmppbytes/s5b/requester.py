@@ -94,7 +94,7 @@ class RequesterSession:
         if not addresses and not options.advertise:
             return None
         try:
-            offer = await self._means.streamHost.open(self._hashes)
+            offer = await self._means.streamHost.open(self._hashes, self._mayConnect)
         except NotReachable as e:
             if not self._proxies:
                 raise
@@ -105,6 +105,10 @@ class RequesterSession:
         places += [(address, offer.port) for address in addresses]
         self._ownHosts = [StreamHost(jid, host, port) for host, port in dict.fromkeys(places)]
         return offer
+
+    def _mayConnect(self, address: str) -> bool:
+        permits = self._options.mayConnect
+        return permits is None or permits(self._target, address)
 
     async def _connect(self, offer: LocalOffer | None) -> tuple[ILeg, Route]:
         used = await self._offerToTarget()

@@ -75,11 +75,14 @@ class LocalStreamHost:
         """
         return len(self._waiting)
 
-    def open(self, destinations: Sequence[str]) -> Deferred["LocalOffer"]:
+    def open(
+        self, destinations: Sequence[str], permits: Callable[[str], bool] | None = None
+    ) -> Deferred["LocalOffer"]:
         """
         Accept connections for a bytestream from now on.
 
         @param destinations: the values of DST.ADDR that mean it.
+        @param permits: tells from which addresses; C{None}: from any.
         @return: fires with the offer, which must be closed in the end; fails with L{NotReachable}
             when no port can be opened. May be cancelled.
         """
@@ -88,7 +91,7 @@ class LocalStreamHost:
         keys = [destination.lower().encode("ascii") for destination in destinations]
 
         def opened(port: int) -> LocalOffer:
-            offer = LocalOffer(self, self._reactor, port, keys)
+            offer = LocalOffer(self, self._reactor, port, keys, permits)
             self._offers.update(dict.fromkeys(keys, offer))
             return offer
 
@@ -109,6 +112,8 @@ class LocalStreamHost:
         offer = self._offers.get(key)
         if offer is None:
             raise KeyTaken("no bytestream is offered under this hash (any more)")
+        if offer.permits is not None and not offer.permits(leg.address):
+            raise KeyTaken("the bytestream of this hash is for somebody at another address")
         if len(offer.legs) >= MAX_LEGS:
             raise KeyTaken(f"{MAX_LEGS} connections for this bytestream are waiting already")
         self._waiting[leg] = offer
@@ -166,14 +171,21 @@ class LocalOffer:
     """
 
     def __init__(
-        self, streamHost: LocalStreamHost, clock: IReactorTime, port: int, keys: Sequence[bytes]
+        self,
+        streamHost: LocalStreamHost,
+        clock: IReactorTime,
+        port: int,
+        keys: Sequence[bytes],
+        permits: Callable[[str], bool] | None = None,
     ) -> None:
         """
         @param streamHost: where the connections arrive.
         @param clock: an C{IReactorTime}.
         @param port: the port on which it listens.
         @param keys: what names the bytestream.
+        @param permits: tells from which addresses it may be connected to; C{None}: from any.
         """
+        self.permits = permits
         self.port = port
         self.keys = tuple(keys)
         self.legs: list[ILeg] = []

@@ -152,18 +152,21 @@ class LocalDatagramHost:
         """
         return self._listener.listening
 
-    def open(self, destinations: Sequence[str]) -> Deferred["DatagramOffer"]:
+    def open(
+        self, destinations: Sequence[str], permits: Callable[[str], bool] | None = None
+    ) -> Deferred["DatagramOffer"]:
         """
         Accept associations for a bytestream from now on.
 
         @param destinations: the values of DST.ADDR that mean it.
+        @param permits: tells from which addresses; C{None}: from any.
         @return: fires with the offer, which must be closed in the end; fails with L{NotReachable}
             when no port can be opened. May be cancelled.
         """
         keys = [destination.lower().encode("ascii") for destination in destinations]
 
         def opened(port: int) -> DatagramOffer:
-            offer = DatagramOffer(self, self._reactor, port, keys)
+            offer = DatagramOffer(self, self._reactor, port, keys, permits)
             self._offers.update(dict.fromkeys(keys, offer))
             return offer
 
@@ -189,6 +192,8 @@ class LocalDatagramHost:
         offer = self._offers.get(key)
         if offer is None or leg.kind is not LegKind.DATAGRAM:
             raise KeyTaken("no UDP bytestream is offered under this hash (any more)")
+        if offer.permits is not None and not offer.permits(leg.address):
+            raise KeyTaken("the UDP bytestream of this hash is for somebody at another address")
         if len(offer.legs) >= MAX_LEGS:
             raise KeyTaken(f"{MAX_LEGS} connections for this bytestream are waiting already")
         self._waiting[leg] = offer
@@ -230,13 +235,22 @@ class DatagramOffer:
     @ivar legs: the associations that wait.
     """
 
-    def __init__(self, host: LocalDatagramHost, clock: Any, port: int, keys: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        host: LocalDatagramHost,
+        clock: Any,
+        port: int,
+        keys: Sequence[bytes],
+        permits: Callable[[str], bool] | None,
+    ) -> None:
         """
         @param host: where the associations arrive.
         @param clock: an C{IReactorTime}.
         @param port: see above.
         @param keys: see above.
+        @param permits: see L{LocalDatagramHost.open}.
         """
+        self.permits = permits
         self.port = port
         self.keys = tuple(keys)
         self.target = ""

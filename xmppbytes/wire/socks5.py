@@ -18,7 +18,7 @@ six bytes C{05 00 00 00 00 00} with address type 0, and errors cut short to two 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from xmppbytes.errors import WireError
 from xmppbytes.wire.buffer import ReceiveBuffer
@@ -159,18 +159,22 @@ ServerEvent: TypeAlias = Greeting | Request
 ClientEvent: TypeAlias = MethodChoice | Reply
 
 
-class ServerParser:
+E = TypeVar("E")
+
+
+class _Parser(Generic[E]):
     """
-    Reads what a SOCKS5 client sends.
+    Reads one message after the other, each by the method that the one before has named in C{_next}.
     """
 
     __slots__ = ("_buffer", "_next")
 
+    _next: Callable[[], E | None] | None
+
     def __init__(self) -> None:
         self._buffer = ReceiveBuffer()
-        self._next: Callable[[], ServerEvent | None] | None = self._greeting
 
-    def feed(self, data: bytes) -> list[ServerEvent]:
+    def feed(self, data: bytes) -> list[E]:
         """
         Parse what has arrived.
 
@@ -178,7 +182,7 @@ class ServerParser:
         @raise WireError: when this is not SOCKS5. Nothing must be fed any more.
         """
         self._buffer.append(data)
-        events: list[ServerEvent] = []
+        events: list[E] = []
         while self._next is not None:
             event = self._next()
             if event is None:
@@ -188,9 +192,21 @@ class ServerParser:
 
     def rest(self) -> bytes:
         """
-        Take what has arrived behind the request.
+        Take what has arrived behind the last message.
         """
         return self._buffer.rest()
+
+
+class ServerParser(_Parser[ServerEvent]):
+    """
+    Reads what a SOCKS5 client sends.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = self._greeting
 
     def _greeting(self) -> Greeting | None:
         if len(self._buffer) and self._buffer[0] != VERSION:
@@ -212,38 +228,16 @@ class ServerParser:
         return Request(command, address, port, addressType)
 
 
-class ClientParser:
+class ClientParser(_Parser[ClientEvent]):
     """
     Reads what a SOCKS5 server answers.
     """
 
-    __slots__ = ("_buffer", "_next")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._buffer = ReceiveBuffer()
-        self._next: Callable[[], ClientEvent | None] | None = self._choice
-
-    def feed(self, data: bytes) -> list[ClientEvent]:
-        """
-        Parse what has arrived.
-
-        @return: the messages that are complete now, in order.
-        @raise WireError: when this is not SOCKS5. Nothing must be fed any more.
-        """
-        self._buffer.append(data)
-        events: list[ClientEvent] = []
-        while self._next is not None:
-            event = self._next()
-            if event is None:
-                break
-            events.append(event)
-        return events
-
-    def rest(self) -> bytes:
-        """
-        Take what has arrived behind the reply.
-        """
-        return self._buffer.rest()
+        super().__init__()
+        self._next = self._choice
 
     def _choice(self) -> MethodChoice | None:
         if len(self._buffer) and self._buffer[0] != VERSION:

@@ -1,0 +1,1 @@
+DTCP (XEP-0046): direct connections made by whichever side can be reached, with TLS from end to end, in the library and by `xmppbytes send --method dtcp`; and a DTCP relay in the proxy, `twistd s5bproxy --dtcp-relay`.

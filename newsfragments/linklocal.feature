@@ -1,0 +1,1 @@
+`twistd linklocal` and `xmppbytes chat`: messages and files between the people on one local network, without any server (XEP-0174), encrypted with pinned keys between two of ours, and with Pidgin's Bonjour at the other end.

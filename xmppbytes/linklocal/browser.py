@@ -1,0 +1,311 @@
+"""
+Who publishes presence on one link. RFC 6762 section 5, RFC 6763 section 4, XEP-0174 section 4.
+
+The pointers to all persons are asked for again and again, and so is the text of whoever has not told it.
+Where somebody can be reached is asked only when he is about to be called (L{Resolver}).
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.names import dns
+
+from xmppbytes.errors import WireError
+from xmppbytes.linklocal.cache import Cache
+from xmppbytes.linklocal.ilink import ILinkPort
+from xmppbytes.linklocal.names import SERVICE, foldText, instanceName, presenceName
+from xmppbytes.linklocal.responder import DATAGRAM_ROOM
+from xmppbytes.wire.dnsdata import pointerOf, serviceOf
+from xmppbytes.wire.mdns import Message, Name, Question, Record, fold
+from xmppbytes.wire.mdnspack import pack
+
+# RFC 6762 section 5.2: the first two queries one second apart, then ever longer, one hour at most.
+FIRST_DELAY = (0.02, 0.12)
+FIRST_INTERVAL = 1.0
+LONGEST_INTERVAL = 3600.0
+# How often, and when, the text of a person is asked for who has not told it by himself.
+TEXT_RETRIES = (0.1, 1.0, 3.0, 9.0)
+# A name for which nobody answers is forgotten after this time (RFC 6762 section 10.4).
+CONFIRM_AT = (0.0, 1.0, 3.0)
+CONFIRM_TIMEOUT = 5.0
+
+_ADDRESSES = (dns.A, dns.AAAA)
+
+
+class Browser:
+    """
+    Watches the persons on one link.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        random: Random,
+        link: ILinkPort,
+        changed: Callable[[str], None],
+        gone: Callable[[str], None],
+    ) -> None:
+        """
+        @param changed: called with the presence name of somebody who is new, or whose text is.
+        @param gone: called with the presence name of somebody who has left this link.
+        """
+        self._clock = clock
+        self._random = random
+        self._link = link
+        self._changed = changed
+        self._gone = gone
+        self.cache = Cache(clock, random, self._expired, self._refresh)
+        self._interval = FIRST_INTERVAL
+        self._query: IDelayedCall | None = None
+        self._retries: dict[str, IDelayedCall] = {}
+        self._confirming: dict[str, list[IDelayedCall]] = {}
+        # How many pointers lead to each instance: more than one when they differ in case.
+        self._pointers: dict[Name, int] = {}
+        self._lastPointerQuery = float("-inf")
+        self._watchers: list[Callable[[list[Record]], None]] = []
+        self._wanted: dict[Name, int] = {}
+
+    def start(self) -> None:
+        """
+        Begin to ask who is there.
+        """
+        self._query = self._clock.callLater(self._random.uniform(*FIRST_DELAY), self._ask)
+
+    def stop(self) -> None:
+        """
+        Ask no more, and forget everything without telling.
+        """
+        calls = [call for group in self._confirming.values() for call in group]
+        _cancel([*calls, *self._retries.values(), *([self._query] if self._query else [])])
+        self._query = None
+        self._retries.clear()
+        self._confirming.clear()
+        self._pointers.clear()
+        self.cache.clear()
+
+    # Asking
+
+    def _ask(self) -> None:
+        self._query = self._clock.callLater(self._interval, self._ask)
+        self._interval = min(2 * self._interval, LONGEST_INTERVAL)
+        self._askPointers()
+
+    def _askPointers(self) -> None:
+        self._lastPointerQuery = self._clock.seconds()
+        self.ask([Question(SERVICE, dns.PTR)], self._knownPointers())
+
+    def _knownPointers(self) -> tuple[Record, ...]:
+        """
+        The pointers that nobody needs to repeat: those in the first half of their life, with the time
+        that is left (RFC 6762 section 7.1).
+        """
+        now = self._clock.seconds()
+        return tuple(
+            Record(entry.record.name, entry.record.type, int(entry.expires - now), entry.record.data)
+            for entry in self.cache.get(SERVICE, dns.PTR)
+            if (entry.expires - now) * 2 > entry.record.ttl
+        )
+
+    def ask(self, questions: list[Question], known: tuple[Record, ...] = ()) -> None:
+        """
+        Multicast a query.
+        """
+        for datagram in pack(Message(questions=tuple(questions), answers=known), DATAGRAM_ROOM):
+            self._link.send(datagram)
+
+    def _refresh(self, record: Record) -> None:
+        if record.type == dns.PTR:
+            # One query refreshes all that end soon.
+            if self._clock.seconds() - self._lastPointerQuery >= FIRST_INTERVAL:
+                self._askPointers()
+        elif record.type == dns.TXT:
+            self.ask([Question(record.name, dns.TXT)])
+
+    # What is known
+
+    def names(self) -> list[str]:
+        """
+        The presence names that are published on this link.
+        """
+        found = (presenceName(pointerOf(entry.record)) for entry in self.cache.get(SERVICE, dns.PTR))
+        return [name for name in found if name is not None]
+
+    def text(self, name: str) -> tuple[float, bytes] | None:
+        """
+        The newest text of a person: when it came, and the data of the TXT record.
+        """
+        entries = self.cache.get(instanceName(name), dns.TXT)
+        return (entries[0].received, entries[0].record.data) if entries else None
+
+    def isPublished(self, name: str) -> bool:
+        """
+        Tell whether somebody of this name is on this link.
+        """
+        return fold(instanceName(name)) in self._pointers
+
+    # What comes in
+
+    def response(self, message: Message) -> None:
+        """
+        Take in an answer or announcement.
+        """
+        records = [record for record in (*message.answers, *message.additionals) if record.cls == dns.IN]
+        pointers = [record for record in records if _pointsToPerson(record)]
+        news = self.cache.add(pointers)
+        self._count(news, 1)
+        # Data of somebody to whom nobody points would only take up room: it comes again with the pointer.
+        services = [record for record in records if _isPerson(record) and self._isWanted(record.name)]
+        news += self.cache.add(services)
+        hosts = self._hostsOf(services)
+        self.cache.add(
+            [record for record in records if record.type in _ADDRESSES and fold(record.name) in hosts]
+        )
+        self._confirmed(services)
+        for name in dict.fromkeys(_concerned(news)):
+            if self.text(name) is None:
+                self._retryText(name, 0)
+            self._changed(name)
+        for watcher in list(self._watchers):
+            watcher(records)
+
+    def _count(self, pointers: list[Record], difference: int) -> None:
+        for record in pointers:
+            instance = fold(pointerOf(record))
+            count = self._pointers.pop(instance, 0) + difference
+            if count:
+                self._pointers[instance] = count
+
+    def _isWanted(self, name: Name) -> bool:
+        return fold(name) in self._pointers or fold(name) in self._wanted
+
+    def _hostsOf(self, services: list[Record]) -> set[Name]:
+        hosts = set(self._wanted)
+        for record in services:
+            if record.type == dns.SRV:
+                try:
+                    hosts.add(fold(serviceOf(record).target))
+                except WireError:
+                    pass  # whoever asks for this service finds that it cannot be read
+        return hosts
+
+    def _retryText(self, name: str, attempt: int) -> None:
+        key = foldText(name)
+        if key not in self._retries and attempt < len(TEXT_RETRIES):
+            self._retries[key] = self._clock.callLater(TEXT_RETRIES[attempt], self._askText, name, attempt)
+
+    def _askText(self, name: str, attempt: int) -> None:
+        del self._retries[foldText(name)]
+        if self.text(name) is None:
+            instance = instanceName(name)
+            self.ask([Question(instance, dns.TXT), Question(instance, dns.SRV)])
+            self._retryText(name, attempt + 1)
+
+    def _expired(self, record: Record) -> None:
+        if record.type == dns.PTR:
+            self._count([record], -1)
+            name = presenceName(pointerOf(record))
+            if name is not None and not self.isPublished(name):
+                self._forget(name)
+                self._gone(name)
+        elif record.type == dns.TXT:
+            name = presenceName(record.name)
+            # The newest text may now be the one that came before.
+            if name is not None and self.isPublished(name):
+                self._changed(name)
+
+    def _forget(self, name: str) -> None:
+        calls = [*self._confirming.pop(foldText(name), ())]
+        if foldText(name) in self._retries:
+            calls.append(self._retries.pop(foldText(name)))
+        _cancel(calls)
+        self.cache.drop(instanceName(name), dns.SRV)
+        self.cache.drop(instanceName(name), dns.TXT)
+
+    # Somebody who may have gone without a goodbye
+
+    def confirm(self, name: str) -> None:
+        """
+        Ask whether somebody is still there, because he could not be reached; forget him if nobody
+        answers.
+        """
+        if foldText(name) in self._confirming or not self.isPublished(name):
+            return
+        questions = [Question(instanceName(name), dns.SRV)]
+        calls = [self._clock.callLater(delay, self.ask, questions) for delay in CONFIRM_AT]
+        calls.append(self._clock.callLater(CONFIRM_TIMEOUT, self._unconfirmed, name))
+        self._confirming[foldText(name)] = calls
+
+    def _confirmed(self, services: list[Record]) -> None:
+        for record in services if self._confirming else ():
+            name = foldText(presenceName(record.name) or "")
+            if record.type == dns.SRV and record.ttl and name in self._confirming:
+                _cancel(self._confirming.pop(name))
+
+    def _unconfirmed(self, name: str) -> None:
+        del self._confirming[foldText(name)]
+        wanted = fold(instanceName(name))
+        for entry in self.cache.get(SERVICE, dns.PTR):
+            if fold(pointerOf(entry.record)) == wanted:
+                self.cache.remove(entry.record)
+
+    # For the resolver
+
+    def watch(self, watcher: Callable[[list[Record]], None]) -> None:
+        """
+        Call C{watcher} with the records of every response, after they were cached.
+        """
+        self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Callable[[list[Record]], None]) -> None:
+        """
+        Stop calling a watcher.
+        """
+        self._watchers.remove(watcher)
+
+    def want(self, name: Name) -> None:
+        """
+        Remember the records of a name that is asked for, until L{unwant}.
+        """
+        self._wanted[fold(name)] = self._wanted.get(fold(name), 0) + 1
+
+    def unwant(self, name: Name) -> None:
+        """
+        Undo one L{want}.
+        """
+        left = self._wanted[fold(name)] - 1
+        if left:
+            self._wanted[fold(name)] = left
+        else:
+            del self._wanted[fold(name)]
+
+
+def _pointsToPerson(record: Record) -> bool:
+    return (
+        record.type == dns.PTR
+        and fold(record.name) == SERVICE
+        and presenceName(pointerOf(record)) is not None
+    )
+
+
+def _isPerson(record: Record) -> bool:
+    return record.type in (dns.SRV, dns.TXT) and presenceName(record.name) is not None
+
+
+def _concerned(news: list[Record]) -> list[str]:
+    """
+    Name the persons whose pointer or text has come.
+    """
+    names = []
+    for record in news:
+        if record.type != dns.SRV:
+            name = presenceName(pointerOf(record) if record.type == dns.PTR else record.name)
+            if name is not None:
+                names.append(name)
+    return names
+
+
+def _cancel(calls: list[IDelayedCall]) -> None:
+    for call in calls:
+        if call.active():
+            call.cancel()

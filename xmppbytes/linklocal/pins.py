@@ -1,0 +1,148 @@
+"""
+Whose key is whose: pins, remembered at the first contact with each presence name.
+"""
+
+import os
+import re
+import tempfile
+from enum import Enum
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from xmppbytes.errors import ConfigurationError, Refused
+from xmppbytes.linklocal.names import foldText
+from xmppbytes.tls import Identity, createIdentity, sameFingerprint
+
+# What strangers can make this file grow to.
+MAX_PINS = 10_000
+_LINE = re.compile(r"sha256:([0-9a-f]{64}) (\S.*)")
+
+
+class Pin(Enum):
+    """
+    What is known of a peer's key.
+
+    @cvar NONE: the stream is not encrypted.
+    @cvar NEW: seen for the first time, and remembered from now on; the two people should compare codes.
+    @cvar SAME: the one that was remembered before.
+    """
+
+    NONE = "none"
+    NEW = "new"
+    SAME = "same"
+
+
+class PinMismatch(Refused):
+    """
+    Somebody shows another key than before.
+    """
+
+
+class PinStore:
+    """
+    The pins, in a text file that only its owner can read: C{sha256:HEX NAME} on each line.
+    """
+
+    log = Logger()
+
+    def __init__(self, path: Path | None) -> None:
+        """
+        @param path: the file; C{None}: pins are forgotten when the program ends.
+        @raise ConfigurationError: when the file is there and cannot be read.
+        """
+        self._path = path
+        self._pins: dict[str, tuple[str, str]] = {}
+        if path is not None and path.exists():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read the pins in {path}: {error}") from error
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            match = _LINE.fullmatch(line.rstrip())
+            if match is None:
+                raise ConfigurationError(
+                    f"line {number} of the pins in {path} is not 'sha256:HEX NAME': mend or remove it"
+                )
+            self._pins[foldText(match[2])] = (match[2], match[1])
+
+    def get(self, name: str) -> str | None:
+        """
+        Give the fingerprint that is remembered for a name.
+        """
+        return self._pins.get(foldText(name), ("", None))[1]
+
+    def check(self, name: str, fingerprint: str | None) -> Pin:
+        """
+        Compare the key that somebody shows; remember it at the first contact.
+
+        @param fingerprint: of the peer's key; C{None}: the peer has shown none.
+        @raise PinMismatch: when it is another key than before, or none.
+        """
+        known = self.get(name)
+        if known is not None and sameFingerprint(known, fingerprint):
+            return Pin.SAME
+        if known is not None or fingerprint is None:
+            where = f"the line of {name} in {self._path}" if self._path else "the pin, by a restart"
+            raise PinMismatch(
+                f"{name} shows another key than before: somebody else may be speaking. If the person "
+                f"confirms that the key is new, remove {where}"
+            )
+        self._add(name, fingerprint)
+        return Pin.NEW
+
+    def _add(self, name: str, fingerprint: str) -> None:
+        if len(self._pins) >= MAX_PINS:
+            self.log.warn("more than {count} pins: the key of {name} is not kept", count=MAX_PINS, name=name)
+            return
+        self._pins[foldText(name)] = (name, fingerprint)
+        self.log.info("remembered the key of {name}: {fingerprint}", name=name, fingerprint=fingerprint)
+        if self._path is None:
+            return
+        text = "".join(f"sha256:{pin} {known}\n" for known, pin in self._pins.values())
+        try:
+            writePrivate(self._path, text.encode())
+        except OSError as error:
+            self.log.error("cannot write the pins to {path}: {error}", path=self._path, error=error)
+
+
+def loadIdentity(path: Path | None, name: str) -> Identity:
+    """
+    Read our own key and certificate; make them when there are none.
+
+    @param path: where they are kept; C{None}: they are forgotten when the program ends.
+    @param name: what to call a new certificate.
+    @raise ConfigurationError: when they can be neither read nor written.
+    """
+    if path is None:
+        return createIdentity(name)
+    try:
+        if path.exists():
+            return Identity.fromPEM(path.read_bytes())
+        identity = createIdentity(name)
+        writePrivate(path, identity.toPEM())
+    except OSError as error:
+        raise ConfigurationError(f"cannot use the key in {path}: {error.strerror}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    return identity
+
+
+def writePrivate(path: Path, data: bytes) -> None:
+    """
+    Replace a file by one that only its owner can read.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
