@@ -33,6 +33,9 @@ class Pipe(NamedTuple):
 class PipePool:
     """
     Lends pipes.
+
+    @ivar idle: the pipes that are not lent, the next to be lent last; all are empty.
+    @ivar lent: how many are.
     """
 
     def __init__(self, budget: int | None = None) -> None:
@@ -41,14 +44,14 @@ class PipePool:
             grants to one user.
         """
         self._budget = pagesPerUser() * PAGE // 2 if budget is None else budget
-        self._idle: list[Pipe] = []
+        self.idle: list[Pipe] = []
         self.lent = 0
 
     def __len__(self) -> int:
         """
         How many pipes there are, lent or not.
         """
-        return self.lent + len(self._idle)
+        return self.lent + len(self.idle)
 
     def borrow(self) -> Pipe:
         """
@@ -56,7 +59,7 @@ class PipePool:
 
         @raise OSError: when the process has no descriptors left.
         """
-        pipe = self._idle.pop() if self._idle else self._make()
+        pipe = self.idle.pop() if self.idle else self._make()
         self.lent += 1
         return pipe
 
@@ -64,8 +67,8 @@ class PipePool:
         """
         Return an empty pipe.
         """
-        if len(self._idle) < _MAX_IDLE:
-            self._idle.append(pipe)
+        if len(self.idle) < _MAX_IDLE:
+            self.idle.append(pipe)
             self.lent -= 1
         else:
             self.discard(pipe)
@@ -81,8 +84,8 @@ class PipePool:
         """
         Close the pipes that are not lent.
         """
-        while self._idle:
-            self._close(self._idle.pop())
+        while self.idle:
+            self._close(self.idle.pop())
 
     def _make(self) -> Pipe:
         outlet, intake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

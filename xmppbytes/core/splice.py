@@ -188,13 +188,47 @@ class Splicer:
                 bulky.append((end, events))
             elif events == EPOLLIN and not (end.held or end.ended):
                 # Nearly all there is, so asked for first.
-                self._move(end, False, rounds)
+                self._moveFew(end, rounds)
             else:
                 self._serve(end, events, rounds)
         # Whoever talks does not wait for those who carry furniture.
         for end, events in bulky:
             if end.descriptor >= 0:
                 self._serve(end, events, rounds)
+
+    def _moveFew(self, source: End, rounds: int) -> None:
+        """
+        Move what came. When it is a few bytes, that takes two calls of the kernel, and the pipe does not
+        even leave the pool.
+        """
+        idle = self.pipes.idle
+        if not idle or source.pair.bucket is not None:
+            self._move(source, False, rounds)
+            return
+        pipe = idle[-1]
+        try:
+            count = os.splice(source.descriptor, pipe.intake, pipe.size)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.end(source.pair, Outcome.BROKEN)
+            return
+        if 0 < count < pipe.size // PAGE:
+            try:
+                sent = os.splice(pipe.outlet, source.peer.descriptor, count)
+            except OSError:
+                # Full or broken: what follows tries again, and tells one from the other.
+                sent = 0
+            source.pair.tally[source.index] += sent
+            if sent == count:
+                source.bulky = False
+                return
+            count -= sent
+        source.pipe = self.pipes.borrow()
+        source.held = count
+        source.ended = count == 0
+        source.bulky = count == pipe.size
+        self._move(source, True, rounds)
 
     def _serve(self, end: End, events: int, rounds: int) -> None:
         if events & EPOLLERR:
