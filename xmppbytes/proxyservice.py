@@ -28,6 +28,7 @@ from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import UsageLog
+from xmppbytes.core.workers import WorkerEngine
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.listen import AcceptGate, CannotStart, ListenService, makeServerEndpoint, raiseDescriptorLimit
 from xmppbytes.relayservice import DTCPRelayParts
@@ -90,8 +91,8 @@ class ProxyService(MultiService):
         limits = limitsFrom(values)
         path = values["usage-log"]
         self._usageLog = UsageLog(path, values["usage-log-blur"]) if path else None
-        engines = [*makeEngines(reactor, values["relay"], values["workers"]), DatagramEngine(reactor)]
-        self.sessions = Sessions(reactor, limits, engines, self._usageLog)
+        self._engines = [*makeEngines(reactor, values["relay"], values["workers"]), DatagramEngine(reactor)]
+        self.sessions = Sessions(reactor, limits, self._engines, self._usageLog)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
         self._notices = NoticeSender()
         self._associations: Associations | None = None
@@ -260,6 +261,9 @@ class ProxyService(MultiService):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
+        for engine in self._engines:
+            if isinstance(engine, WorkerEngine):
+                yield engine.close()
         yield disconnected
         for port in self._datagramPorts:
             port.close()

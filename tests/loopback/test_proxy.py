@@ -510,3 +510,23 @@ def _noise(generator: random.Random, valid: bytes) -> bytes:
 def _write(path: str, text: str) -> None:
     with open(path, "w") as file:
         file.write(text)
+
+
+class WorkerTests(ProxyTestCase):
+    """
+    The proxy with processes that relay.
+    """
+
+    async def test_workersEndWithTheService(self) -> None:
+        """
+        What workers relay arrives whole, and no worker outlives the service.
+        """
+        await self.startProxy("--workers=2")
+        with open(f"/proc/{self.proxy.pid}/task/{self.proxy.pid}/children") as children:
+            workers = children.read().split()
+        self.assertEqual(len(workers), 2)
+        requester, target = await self.pair("worked")
+        sending = deferToThread(sendStream, requester, 8 * MIB)
+        self.assertEqual(await deferToThread(readStream, target), await sending)
+        self.assertEqual(await self.proxy.stop(), ENDED_BY_SIGTERM)
+        self.assertFalse([each for each in workers if os.path.exists(f"/proc/{each}")])
