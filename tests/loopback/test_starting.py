@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -43,6 +45,16 @@ class TakenPortTests(TestCase):
             timeout=30,
         )
 
+    async def untilNoPid(self) -> None:
+        """
+        Wait until no pid file is left.
+        """
+        for _ in range(100):
+            if not [name for name in os.listdir(self.folder) if name.endswith(".pid")]:
+                return
+            await deferLater(reactor, 0.05)
+        self.fail(f"a pid file is left: {os.listdir(self.folder)}")
+
     async def test_foreground(self) -> None:
         """
         One line says why, and the exit code is 1.
@@ -60,6 +72,7 @@ class TakenPortTests(TestCase):
         ended = await self.start()
         self.assertEqual(ended.returncode, 1)
         self.assertIn(f"cannot listen on tcp:{self.port}", ended.stderr)
-        self.assertEqual([name for name in os.listdir(self.folder) if name.endswith(".pid")], [])
+        # The parent does not wait for its child, which takes the pid file away as the last thing.
+        await self.untilNoPid()
         with open(os.path.join(self.folder, "twistd.log")) as log:
             self.assertIn("Address already in use", log.read())
