@@ -159,6 +159,7 @@ class LinkLocalService(MultiService):
         self._fetcher = fetcher
         self.hub.streamOf = self.mesh.stream
         self.mesh.listener = self.hub
+        self.discovery.linksChanged = self.mesh.dropLost
         for listener in (self.hub, fetcher, _Leaving(self)):
             self.roster.addListener(listener)
 

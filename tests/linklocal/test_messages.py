@@ -31,6 +31,9 @@ class FakeStream:
     def unacknowledged(self):
         return self.left
 
+    def abort(self, reason):
+        self.isBroken = True
+
 
 class BuildTests(TestCase):
     """
@@ -126,6 +129,7 @@ class HandlerTests(TestCase):
         said = self.handler.say("juliet@pronto", "hello")
         self.clock.pump([0.05] * 750)
         self.failureResultOf(said, NotReachable)
+        self.assertTrue(self.stream.isBroken)
 
     def test_broken(self):
         """

@@ -146,6 +146,21 @@ class StreamTests(MeshTestCase):
         self.assertEqual(juliet.opened[-1], (ROMEO, True, "same"))
 
     @inlineCallbacks
+    def test_linkDown(self):
+        """
+        A stream over an address that is ours no more is broken off; others stay.
+        """
+        romeo, juliet = self.pair()
+        yield romeo.messages.say(JULIET, "one")
+        romeo.mesh.dropLost()
+        self.assertTrue(romeo.mesh.stream(JULIET).isReady)
+        romeo.discovery.own = ("::1",)
+        romeo.mesh.dropLost()
+        while romeo.mesh._all or juliet.mesh._all:
+            yield pause(0.02)
+        self.assertIn("is down", romeo.closed[0])
+
+    @inlineCallbacks
     def test_otherKey(self):
         """
         Somebody with another key is refused, whoever calls, and the text says why.

@@ -15,6 +15,9 @@ from xmppbytes.chat import lines
 from xmppbytes.chat.connection import CommandFailed, ControlClient, Event
 from xmppbytes.errors import BytestreamError
 
+# Seconds that commands have which are not answered when the person leaves.
+LAST_WORDS = 2.0
+
 
 class NameCompleter(Completer):  # type: ignore[misc]
     """
@@ -53,6 +56,7 @@ class Screen:
         self._begun = False
         self._session: PromptSession[str] | None = None
         self._client: ControlClient | None = None
+        self._doing: set[asyncio.Future[None]] = set()
 
     def told(self, event: Event) -> None:
         """
@@ -101,6 +105,9 @@ class Screen:
             if not typing.done():
                 print("the service has ended")
                 typing.cancel()
+            elif self._doing:
+                # The last words are to arrive.
+                await asyncio.wait(list(self._doing), timeout=LAST_WORDS)
         client.close()
         await asyncio.gather(reading, typing, return_exceptions=True)
 
@@ -111,10 +118,10 @@ class Screen:
                 line = await self._session.prompt_async(self._prompt)
             except (EOFError, KeyboardInterrupt):
                 return
-            if not await self._obey(line):
+            if not self._obey(line):
                 return
 
-    async def _obey(self, line: str) -> bool:
+    def _obey(self, line: str) -> bool:
         """
         Do what was typed.
 
@@ -131,14 +138,21 @@ class Screen:
             elif order.kind == "to":
                 self.situation.partner = (order.arguments or {})["name"]
             else:
-                await self._command(order)
+                # The line is free for the next words while this is being done.
+                doing = asyncio.ensure_future(self._command(order))
+                self._doing.add(doing)
+                doing.add_done_callback(self._doing.discard)
         except BytestreamError as error:
             print(f"! {error}")
         return True
 
     async def _command(self, order: lines.Order) -> None:
         assert self._client is not None
-        answer = await self._client.do(order.command, **(order.arguments or {}))
+        try:
+            answer = await self._client.do(order.command, **(order.arguments or {}))
+        except CommandFailed as error:
+            print(f"! {error}")
+            return
         if order.command == "roster":
             self._showRoster(answer)
         elif order.command == "im":

@@ -70,6 +70,8 @@ class Discovery:
         self._icon: bytes | None = None
         self._iconCall: IDelayedCall | None = None
         self._running = False
+        # Called when the links, or our addresses on them, have changed.
+        self.linksChanged: Callable[[], None] = lambda: None
         self._won = False
         # Too many conflicts: until a name is won it is asked for slowly.
         self._slow = False
@@ -213,6 +215,7 @@ class Discovery:
             elif session.interface != interface:
                 session.update(interface)
                 session.responder.update(self._zone(interface))
+        self.linksChanged()
 
     def _openLink(self, interface: NetworkInterface) -> None:
         index, name = interface.index, interface.name

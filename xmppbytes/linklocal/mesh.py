@@ -265,6 +265,17 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         stream.ready.addErrback(lambda failure: failure.trap(BytestreamError) and None)
         return stream
 
+    def dropLost(self) -> None:
+        """
+        Break off the streams that run over an address which is ours no more: their data goes nowhere, and
+        nobody would tell for a long time.
+        """
+        interfaces = self._discovery.interfaces()
+        own = {one for each in interfaces for one in self._discovery.ownAddresses(each.name)}
+        for stream in list(self._all):
+            if stream.ownAddress and stream.ownAddress not in own:
+                stream.abort("the link that it ran over is down")
+
     def close(self, name: str, reason: str) -> bool:
         """
         Close the stream with somebody.

@@ -97,6 +97,9 @@ class MessageHandler(XMPPHandler):  # type: ignore[misc]
         while stream.unacknowledged() and waited < DEAD_TIMEOUT:
             await deferLater(self._clock, _POLL)
             waited += _POLL
-        if stream.unacknowledged() or stream.isBroken:
+        if stream.unacknowledged():
+            # Whatever is said next is to find another way.
+            stream.abort("what was sent is not confirmed")
+        if stream.isBroken or waited >= DEAD_TIMEOUT:
             raise NotReachable(f"{name} has not confirmed the message: it is probably lost; say it again")
         return stream
