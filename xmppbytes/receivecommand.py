@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
@@ -70,7 +71,10 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
     jid = await files.account.connect()
     show(f"{jid.full()} receives files into {options.dir}")
     try:
-        return await acceptor.enough
+        code = await acceptor.enough
+        # It may be a refusal, of which the sender is told only when the acceptor has returned.
+        await deferLater(reactor, 0)
+        return code
     except CancelledError:
         if not acceptor.busy:
             # Ctrl-C is how this command ends.
