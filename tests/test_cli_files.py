@@ -117,6 +117,9 @@ class SendOptionsTests(CommandTestCase):
             (("--ca", "missing", "b@c", document), "does not exist"),
             (("--proxy", "@@", "b@c", document), "is not a JID"),
             (("bob@example.org",), "required: FILE"),
+            (("--timeout", "nan", "b@c", document), "is not a number of seconds"),
+            (("--timeout", "-5", "b@c", document), "is not a number of seconds"),
+            (("--timeout", "soon", "b@c", document), "is not a number of seconds"),
         ):
             self.assertIn(text, self.wrong("send", *arguments))
 
@@ -153,6 +156,21 @@ class ReceiveOptionsTests(CommandTestCase):
         self.assertIn("make it first", self.wrong("receive", "--dir", "missing"))
         self.assertIn("is no address rule", self.wrong("receive", "--dir", ".", "--from", "@@"))
         self.assertIn("required: --dir", self.wrong("receive"))
+        self.assertIn("is not a number of bytes", self.wrong("receive", "--dir", ".", "--max-size", "-5"))
+        self.assertIn("is not a number of bytes", self.wrong("receive", "--dir", ".", "--max-size", "1.5"))
+
+    def test_maxSize(self) -> None:
+        """
+        Bytes, in digits.
+        """
+        self.assertEqual(self.parse("receive", "--dir", str(self.folder), "--max-size", "10").max_size, 10)
+
+    def test_unwritable(self) -> None:
+        """
+        A folder that cannot be written to is said before anything is received.
+        """
+        self.patch(os, "access", lambda path, mode: False)
+        self.assertIn("cannot be written to", self.wrong("receive", "--dir", str(self.folder)))
 
 
 class LinesTests(SynchronousTestCase):

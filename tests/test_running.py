@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.interop.processes import environment
 from xmppbytes import running
-from xmppbytes.errors import TransferError
+from xmppbytes.errors import ConfigurationError, TransferError
 from xmppbytes.running import runIn
 
 
@@ -83,6 +83,17 @@ class RunInTests(SynchronousTestCase):
 
         self.assertEqual(runIn(self.reactor, work), 1)
         self.assertEqual(self.shown.getvalue(), "xmppbytes: it broke; try again\n")
+
+    def test_usage(self) -> None:
+        """
+        Options that cannot be are wrong usage.
+        """
+
+        async def work(reactor: Any) -> int:
+            raise ConfigurationError("this cannot be; do that")
+
+        self.assertEqual(runIn(self.reactor, work), 2)
+        self.assertEqual(self.shown.getvalue(), "xmppbytes: this cannot be; do that\n")
 
     def test_bug(self) -> None:
         """

@@ -46,7 +46,7 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
         metavar="JID",
         help="take files only from this JID, bare JID or domain (default: from all)",
     )
-    add("--max-size", type=int, metavar="BYTES", help="refuse larger files")
+    add("--max-size", type=filecommand.bytesArgument, metavar="BYTES", help="refuse larger files")
     add("--once", action="store_true", help="end after the first file")
     add("--yes", action="store_true", help="accept without asking")
 
