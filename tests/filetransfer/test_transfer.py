@@ -717,10 +717,11 @@ class OfferTests(FileTestCase):
 
     def test_incomplete(self) -> None:
         """
-        So is what has no name, no size or no id.
+        So is what has no name, no size or no id, or an endless id.
         """
         self.assertEqual(self.offer(file={"name": ""}), "bad-request")
         self.assertEqual(self.offer(sid=""), "bad-request")
+        self.assertEqual(self.offer(sid="s" * 1025), "bad-request")
 
     def test_sidTwice(self) -> None:
         """
