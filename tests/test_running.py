@@ -169,3 +169,24 @@ class LoggingTests(TestCase):
         Everything, when it is wanted.
         """
         self.assertIn("detail", await self.show(True))
+
+
+class OutputTests(TestCase):
+    """
+    What is said; in another process.
+    """
+
+    timeout = 30
+
+    async def test_otherEncoding(self) -> None:
+        """
+        What the terminal cannot show is shown as a number.
+        """
+        script = (
+            "from xmppbytes.running import runCommand\n"
+            "async def work(reactor):\n    print('f\\u0436')\n    return 0\n"
+            "runCommand(work)"
+        )
+        ascii = environment(PYTHONIOENCODING="ascii")
+        out, err, code = await getProcessOutputAndValue(sys.executable, ["-c", script], env=ascii)
+        self.assertEqual((out, err, code), (b"f\\u0436\n", b"", 0))

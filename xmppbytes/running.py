@@ -2,6 +2,7 @@
 Running a subcommand in the reactor.
 """
 
+import io
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -34,6 +35,9 @@ def runCommand(work: Callable[[Any], Coroutine[Any, Any, int]], verbose: bool = 
     from twisted.internet import reactor
 
     startLogging(verbose)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name that this terminal cannot show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     return runIn(reactor, work)
 
 
