@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish.domish import Element
 
@@ -117,6 +119,9 @@ class SendOptionsTests(CommandTestCase):
             (("--ca", "missing", "b@c", document), "does not exist"),
             (("--proxy", "@@", "b@c", document), "is not a JID"),
             (("bob@example.org",), "required: FILE"),
+            (("--timeout", "nan", "b@c", document), "is not a number of seconds"),
+            (("--timeout", "-5", "b@c", document), "is not a number of seconds"),
+            (("--timeout", "soon", "b@c", document), "is not a number of seconds"),
         ):
             self.assertIn(text, self.wrong("send", *arguments))
 
@@ -153,6 +158,21 @@ class ReceiveOptionsTests(CommandTestCase):
         self.assertIn("make it first", self.wrong("receive", "--dir", "missing"))
         self.assertIn("is no address rule", self.wrong("receive", "--dir", ".", "--from", "@@"))
         self.assertIn("required: --dir", self.wrong("receive"))
+        self.assertIn("is not a number of bytes", self.wrong("receive", "--dir", ".", "--max-size", "-5"))
+        self.assertIn("is not a number of bytes", self.wrong("receive", "--dir", ".", "--max-size", "1.5"))
+
+    def test_maxSize(self) -> None:
+        """
+        Bytes, in digits.
+        """
+        self.assertEqual(self.parse("receive", "--dir", str(self.folder), "--max-size", "10").max_size, 10)
+
+    def test_unwritable(self) -> None:
+        """
+        A folder that cannot be written to is said before anything is received.
+        """
+        self.patch(os, "access", lambda path, mode: False)
+        self.assertIn("cannot be written to", self.wrong("receive", "--dir", str(self.folder)))
 
 
 class LinesTests(SynchronousTestCase):
@@ -370,8 +390,11 @@ class AnnouncerTests(SynchronousTestCase):
         self.clock = Clock()
         self.server = MemoryXMPPServer(self.clock)
         manager = self.server.connect("bob@example.org/x")
-        Announcer(lambda sender: sender.startswith("alice@")).setHandlerParent(manager)
+        self.announcer = Announcer(lambda sender: sender.startswith("alice@"))
+        self.announcer.setHandlerParent(manager)
         self.clock.advance(0)
+        self.lines: list[str] = []
+        self.patch(receivecommand, "show", self.lines.append)
 
     def arrive(self, sender: str, kind: str | None = None) -> None:
         """
@@ -419,3 +442,25 @@ class AnnouncerTests(SynchronousTestCase):
         for number in range(4):
             self.arrive(f"alice@example.org/{number}")
         self.assertEqual(len(self.shown()), 3)
+
+    def test_lost(self) -> None:
+        """
+        Nobody can see us when the connection is lost: that is said once, and when it is back.
+        """
+        self.server.disconnect("bob@example.org/x")
+        self.clock.advance(0)
+        self.announcer.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(len(self.lines), 1)
+        self.assertIn("lost the connection to the server", self.lines[0])
+        self.announcer.setHandlerParent(self.server.connect("bob@example.org/x"))
+        self.clock.advance(0)
+        self.assertEqual(self.lines[1:], ["connected to the server again"])
+
+    def test_leaving(self) -> None:
+        """
+        When we go on purpose nothing is said.
+        """
+        self.announcer.leaving = True
+        self.server.disconnect("bob@example.org/x")
+        self.clock.advance(0)
+        self.assertEqual(self.lines, [])

@@ -58,7 +58,16 @@ class MethodTests(TestCase):
         """
         What leaves nothing is a mistake.
         """
-        for given in ({"method": "dtcp", "in_band_only": True}, {"method": "in-band", "proxy_only": True}):
+        given: dict[str, Any]
+        for given in (
+            {"method": "dtcp", "in_band_only": True},
+            {"method": "in-band", "proxy_only": True},
+            {"proxy": [JID("p.example")], "direct_only": True},
+            {"proxy": [JID("p.example")], "in_band_only": True},
+            {"relay": [JID("r.example")], "direct_only": True, "method": "dtcp"},
+            {"relay": [JID("r.example")]},
+            {"ca": "authority.pem", "no_tls": True},
+        ):
             self.assertRaises(ConfigurationError, methodsOf, options(**given))
 
 

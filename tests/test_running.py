@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.interop.processes import environment
 from xmppbytes import running
-from xmppbytes.errors import TransferError
+from xmppbytes.errors import ConfigurationError, TransferError
 from xmppbytes.running import runIn
 
 
@@ -83,6 +83,17 @@ class RunInTests(SynchronousTestCase):
 
         self.assertEqual(runIn(self.reactor, work), 1)
         self.assertEqual(self.shown.getvalue(), "xmppbytes: it broke; try again\n")
+
+    def test_usage(self) -> None:
+        """
+        Options that cannot be are wrong usage.
+        """
+
+        async def work(reactor: Any) -> int:
+            raise ConfigurationError("this cannot be; do that")
+
+        self.assertEqual(runIn(self.reactor, work), 2)
+        self.assertEqual(self.shown.getvalue(), "xmppbytes: this cannot be; do that\n")
 
     def test_bug(self) -> None:
         """
@@ -158,3 +169,24 @@ class LoggingTests(TestCase):
         Everything, when it is wanted.
         """
         self.assertIn("detail", await self.show(True))
+
+
+class OutputTests(TestCase):
+    """
+    What is said; in another process.
+    """
+
+    timeout = 30
+
+    async def test_otherEncoding(self) -> None:
+        """
+        What the terminal cannot show is shown as a number.
+        """
+        script = (
+            "from xmppbytes.running import runCommand\n"
+            "async def work(reactor):\n    print('f\\u0436')\n    return 0\n"
+            "runCommand(work)"
+        )
+        ascii = environment(PYTHONIOENCODING="ascii")
+        out, err, code = await getProcessOutputAndValue(sys.executable, ["-c", script], env=ascii)
+        self.assertEqual((out, err, code), (b"f\\u0436\n", b"", 0))

@@ -41,7 +41,8 @@ class ParseServerTests(SynchronousTestCase):
         """
         Anything else is refused.
         """
-        for text in ("", ":5222", "example.org:", "example.org:x", "example.org:0", "example.org:65536"):
+        wrong = ["", ":5222", "example.org:", "example.org:x", "example.org:0", "example.org:65536"]
+        for text in (*wrong, "192.0.2.1:1:2", "[example.org:1]:2"):
             self.assertRaises(ConfigurationError, parseServer, text)
 
 

@@ -10,7 +10,7 @@ from OpenSSL import crypto
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
+from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,6 +24,7 @@ from xmppbytes.accounttrouble import explain
 from xmppbytes.compat import disco, generic, iwokkel, ping
 from xmppbytes.errors import BytestreamError, ConfigurationError
 from xmppbytes.scram import AuthenticationInitializer
+from xmppbytes.servertls import CertifiedServer
 from xmppbytes.srv import CONNECT_TIMEOUT, ClientServerEndpoint, parseServer
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.stream import StreamManager, StreamService
@@ -284,7 +285,7 @@ class ClientIdentity(RequestHandler):
 
 def _tlsOptions(settings: AccountSettings) -> Any:
     if settings.authorities is None:
-        return optionsForClientTLS(settings.domain, trustRoot=platformTrust())
+        return CertifiedServer(settings.domain, platformTrust())
     try:
         blocks = settings.authorities.read_text("ascii").split(_PEM)[1:]
         found = [Certificate.loadPEM(f"{_PEM}{block}".encode("ascii")) for block in blocks]
@@ -292,4 +293,4 @@ def _tlsOptions(settings: AccountSettings) -> Any:
         raise ConfigurationError(f"{settings.authorities} cannot be read as certificates ({e})") from e
     if not found:
         raise ConfigurationError(f"{settings.authorities} holds no certificate in PEM form")
-    return optionsForClientTLS(settings.domain, trustRoot=trustRootFromCertificates(found))
+    return CertifiedServer(settings.domain, trustRootFromCertificates(found))

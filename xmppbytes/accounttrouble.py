@@ -3,7 +3,7 @@ Why an account has no connection, in one line for a person.
 """
 
 from OpenSSL import SSL
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.words.protocols.jabber import xmlstream
 from twisted.words.protocols.jabber.error import StanzaError, StreamError
@@ -30,7 +30,7 @@ def explain(where: str, account: str, domain: str, error: BaseException) -> str:
         )
     if isinstance(error, ServerNotTrusted):
         return f"{where} is not to be trusted: {error}"
-    if isinstance(error, VerificationError):
+    if isinstance(error, VerificationError | CertificateError):
         return f"the certificate of {where} is not for {domain}: is this the right server?"
     if isinstance(error, SSL.Error):
         return f"the certificate of {where} is not trusted ({_sslText(error)}); give its authority with --ca"

@@ -4,6 +4,7 @@ and how a transfer is shown.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +22,14 @@ from xmppbytes.errors import ConfigurationError
 from xmppbytes.filemethods import METHODS, dtcpOptionsOf, methodsOf
 from xmppbytes.filetransfer.methods import StreamMethod
 from xmppbytes.filetransfer.names import printable
+from xmppbytes.filetransfer.offer import readSize
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.stack import addFileTransfer
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.srv import parseServer
+
+# More seconds than this are a mistake: a year.
+MAX_SECONDS = 366 * 86400.0
 
 
 def jidArgument(text: str) -> JID:
@@ -95,7 +100,32 @@ def folderArgument(text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder; make it first")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written to; check its permissions")
     return path
+
+
+def secondsArgument(text: str) -> float:
+    """
+    Read a time in seconds.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def bytesArgument(text: str) -> int:
+    """
+    Read a number of bytes.
+    """
+    size = readSize(text)
+    if size is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, in digits")
+    return size
 
 
 def ruleArgument(text: str) -> str:

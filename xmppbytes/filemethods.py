@@ -18,8 +18,10 @@ def methodsOf(options: argparse.Namespace, default: Sequence[str] = METHODS) -> 
     Find out which kinds of bytestream the options permit.
 
     @param default: without C{--method}.
+    @raise ConfigurationError: when one option contradicts another.
     """
     method = getattr(options, "method", None)
+    _refuseContradictions(options, method)
     permitted = set(default if method is None else (method,))
     if options.in_band_only:
         permitted &= {"in-band"}
@@ -28,6 +30,20 @@ def methodsOf(options: argparse.Namespace, default: Sequence[str] = METHODS) -> 
     if not permitted:
         raise ConfigurationError(f"--method {method} contradicts the other options; leave one of them out")
     return frozenset(permitted)
+
+
+def _refuseContradictions(options: argparse.Namespace, method: str | None) -> None:
+    given = {name: getattr(options, name, None) for name in ("proxy", "relay", "no_tls", "ca")}
+    for first, second, both in (
+        ("--proxy", "--direct-only", given["proxy"] and options.direct_only),
+        ("--proxy", "--in-band-only", given["proxy"] and options.in_band_only),
+        ("--relay", "--direct-only", given["relay"] and options.direct_only),
+        ("--ca", "--no-tls", given["ca"] and given["no_tls"]),
+    ):
+        if both:
+            raise ConfigurationError(f"{first} contradicts {second}; leave one of them out")
+    if given["relay"] and method != "dtcp":
+        raise ConfigurationError("--relay is of use with --method dtcp only")
 
 
 def dtcpOptionsOf(options: argparse.Namespace) -> DTCPOptions:

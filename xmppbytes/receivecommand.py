@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
@@ -45,7 +46,7 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
         metavar="JID",
         help="take files only from this JID, bare JID or domain (default: from all)",
     )
-    add("--max-size", type=int, metavar="BYTES", help="refuse larger files")
+    add("--max-size", type=filecommand.bytesArgument, metavar="BYTES", help="refuse larger files")
     add("--once", action="store_true", help="end after the first file")
     add("--yes", action="store_true", help="accept without asking")
 
@@ -66,17 +67,22 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
     files = FileAccount(reactor, options)
     acceptor = Acceptor(options, None if options.yes else openPrompt(reactor))
     receiving = FileReceiving(reactor, files.initiation, acceptor)
-    Announcer(acceptor.permits).setHandlerParent(files.account.manager)
+    announcer = Announcer(acceptor.permits)
+    announcer.setHandlerParent(files.account.manager)
     jid = await files.account.connect()
     show(f"{jid.full()} receives files into {options.dir}")
     try:
-        return await acceptor.enough
+        code = await acceptor.enough
+        # It may be a refusal, of which the sender is told only when the acceptor has returned.
+        await deferLater(reactor, 0)
+        return code
     except CancelledError:
         if not acceptor.busy:
             # Ctrl-C is how this command ends.
             return 0
         raise
     finally:
+        announcer.leaving = True
         receiving.stop("cancelled by the receiver")
         await files.account.disconnect()
 
@@ -84,8 +90,12 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
 class Announcer(RequestHandler):
     """
     Makes us visible: to those who see our presence anyway, and to those who show us theirs because
-    they want to send something.
+    they want to send something. Tells the user when nobody can see us.
+
+    @ivar leaving: we go on purpose.
     """
+
+    leaving = False
 
     def __init__(self, permits: Any) -> None:
         """
@@ -94,6 +104,7 @@ class Announcer(RequestHandler):
         super().__init__()
         self._permits = permits
         self._shown: set[str] = set()
+        self._online = self._lost = False
 
     def connectionInitialized(self) -> None:
         """
@@ -103,6 +114,20 @@ class Announcer(RequestHandler):
         self._shown.clear()
         self.xmlstream.addObserver("/presence", self.onPresence)
         self.send(_presence())
+        if self._lost:
+            show("connected to the server again")
+        self._online, self._lost = True, False
+
+    def connectionLost(self, reason: Any) -> None:
+        """
+        See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}: the account will connect again.
+        """
+        super().connectionLost(reason)
+        if self._online and not self.leaving:
+            self._lost = True
+            why = getattr(self.parent, "trouble", None) or reason.value
+            show(f"lost the connection to the server ({getattr(why, 'condition', why)}); trying again")
+        self._online = False
 
     def onPresence(self, presence: Any) -> None:
         """

@@ -2,6 +2,7 @@
 Running a subcommand in the reactor.
 """
 
+import io
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -17,7 +18,7 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
-from xmppbytes.errors import BytestreamError
+from xmppbytes.errors import BytestreamError, ConfigurationError
 
 
 def runCommand(work: Callable[[Any], Coroutine[Any, Any, int]], verbose: bool = False) -> int:
@@ -27,13 +28,16 @@ def runCommand(work: Callable[[Any], Coroutine[Any, Any, int]], verbose: bool = 
     The first Ctrl-C, or SIGTERM, cancels it, and it may say goodbye; the second ends it.
 
     @param work: gets the reactor; its result is the exit code. A L{BytestreamError} becomes one line
-        on standard error and the exit code 1.
+        on standard error and the exit code 1; 2 when it is a L{ConfigurationError}.
     @param verbose: show the log.
     """
     # Importing it installs it: not before it is needed.
     from twisted.internet import reactor
 
     startLogging(verbose)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name that this terminal cannot show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     return runIn(reactor, work)
 
 
@@ -75,6 +79,7 @@ def runIn(reactor: Any, work: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
             print("Cancelled.", file=sys.stderr)
         elif failure.check(BytestreamError):
             print(f"xmppbytes: {failure.value}", file=sys.stderr)
+            return 2 if failure.check(ConfigurationError) else 1
         else:
             failure.printTraceback(file=sys.stderr)
         return 1

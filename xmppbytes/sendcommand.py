@@ -28,7 +28,7 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
     add("--description", default="", metavar="TEXT", help="a word about the files")
     add(
         "--timeout",
-        type=float,
+        type=filecommand.secondsArgument,
         default=ANSWER_TIMEOUT,
         metavar="SECONDS",
         help="withdraw an offer that is not answered (default: %(default)g)",

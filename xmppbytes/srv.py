@@ -35,7 +35,8 @@ def parseServer(text: str, port: int = CLIENT_PORT) -> tuple[str, int]:
     host, colon, number = text.rpartition(":")
     if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):
         host, number = text, str(port)
-    host = host.strip("[]")
+    plain = host.strip("[]")
+    host = plain if ":" not in plain or _isAddress(plain) else ""
     if not host or not number.isascii() or not number.isdigit() or not 0 < int(number[:6]) < 65536:
         raise ConfigurationError(f"{text!r} is not HOST:PORT, such as xmpp.example.org:5222")
     return host, int(number)

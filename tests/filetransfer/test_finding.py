@@ -204,3 +204,17 @@ class ReceiverFinderTests(SynchronousTestCase):
         self.find(JULIET, *[str(n) for n in range(5)], seconds=6).addErrback(lambda _: None)
         asked = {text for text in self.server.stanzas if "disco#info" in text}
         self.assertEqual(len(asked), 2)
+
+    def test_flapping(self) -> None:
+        """
+        Nor does somebody whose resources come and go for ever.
+        """
+        self.patch(finding, "MAX_RESOURCES", 2)
+        found = Deferred.fromCoroutine(self.finder.find(JID(JULIET), (S5B,)))
+        for n in range(20):
+            self.present(f"{JULIET}/{n}")
+            self.clock.pump([0.1] * 4)
+            self.present(f"{JULIET}/{n}", "unavailable")
+        self.assertIn("is not online", self.reason(found))
+        asked = {text for text in self.server.stanzas if "disco#info" in text}
+        self.assertEqual(len(asked), 2)

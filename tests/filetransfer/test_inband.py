@@ -14,7 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from xmppbytes.core.bytestream import BytestreamAddress
 from xmppbytes.errors import LimitReached, WireError
 from xmppbytes.filetransfer.blocks import InBandRoute, OutOfSequence
-from xmppbytes.filetransfer.inband import CLOSE_PATIENCE, MAX_HELD, MAX_UNSENT, InBandTransport
+from xmppbytes.filetransfer.inband import (
+    CLOSE_PATIENCE,
+    MAX_HELD,
+    MAX_HELD_BLOCKS,
+    MAX_UNSENT,
+    InBandTransport,
+)
 
 ADDRESS = BytestreamAddress("romeo@example.org/x", "sid", InBandRoute())  # type: ignore[arg-type]
 
@@ -381,6 +387,16 @@ class ReceivingTests(InBandTestCase):
         held = self.transport.blockReceived(0, bytes(MAX_HELD))
         self.assertRaises(LimitReached, self.transport.blockReceived, 1, b"x")
         self.failureResultOf(held, LimitReached)
+        self.assertLost(LimitReached)
+
+    def test_floodOfNothing(self) -> None:
+        """
+        Blocks without content count as well.
+        """
+        self.transport.pauseProducing()
+        for seq in range(MAX_HELD_BLOCKS):
+            self.transport.blockReceived(seq, b"").addErrback(lambda _: None)
+        self.assertRaises(LimitReached, self.transport.blockReceived, MAX_HELD_BLOCKS, b"")
         self.assertLost(LimitReached)
 
     def test_closedWhilePaused(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from xmppbytes.filetransfer.names import MAX_NAME, numbered, printable, safeName
+from xmppbytes.filetransfer.names import MAX_NAME, numbered, printable, safeName, sayable
 
 
 class SafeNameTests(SynchronousTestCase):
@@ -122,3 +122,22 @@ class PrintableTests(SynchronousTestCase):
         An endless text ends.
         """
         self.assertEqual(printable("x" * 50, 10), "x" * 9 + "…")
+
+
+class SayableTests(SynchronousTestCase):
+    """
+    What we say.
+    """
+
+    def test_whatXMLCannotSay(self) -> None:
+        """
+        Controls, bytes that are not UTF-8 and non-characters are replaced.
+        """
+        self.assertEqual(sayable("a\x00\x1b\udcff\ufffeb"), "a____b")
+
+    def test_everythingElse(self) -> None:
+        """
+        Whatever else is in a name stays.
+        """
+        for text in ("héllo\t\n", "\U0001f469\u200d\U0001f680", "a<&'\">"):
+            self.assertEqual(sayable(text), text)

@@ -64,6 +64,25 @@ class WholeTests(FileTestCase):
         self.assertEqual(incoming.file.description, "a word")
         self.assertTrue(incoming.file.ranged)
 
+    def test_strangeName(self) -> None:
+        """
+        A name or a word that XML cannot carry does not end the stream.
+        """
+        self.path = self.path.rename(self.path.with_name("d\x01o\udcffc.bin"))
+        done = self.send(description="a\x1bword")
+        self.pump()
+        self.successResultOf(done)
+        [incoming] = self.acceptor.offers
+        self.assertEqual(incoming.file.name, "d_o_c.bin")
+        self.assertEqual(incoming.file.description, "a_word")
+
+    def test_strangeDate(self) -> None:
+        """
+        A year that the calendar does not know is not told.
+        """
+        status = os.stat_result((0o100600, *(0,) * 5, 9, 0, 1 << 50, 0))
+        self.assertIsNone(send._dateOf(status))
+
     def test_sameId(self) -> None:
         """
         The offer's id is its sid: libpurple refuses with the sid for an id.
@@ -698,10 +717,11 @@ class OfferTests(FileTestCase):
 
     def test_incomplete(self) -> None:
         """
-        So is what has no name, no size or no id.
+        So is what has no name, no size or no id, or an endless id.
         """
         self.assertEqual(self.offer(file={"name": ""}), "bad-request")
         self.assertEqual(self.offer(sid=""), "bad-request")
+        self.assertEqual(self.offer(sid="s" * 1025), "bad-request")
 
     def test_sidTwice(self) -> None:
         """

@@ -273,6 +273,22 @@ class EncryptionTests(AccountTestCase):
         self.assertIn("is not for localhost", text)
         self.assertEqual(self.server.used, [])
 
+    async def test_nonsensicalName(self) -> None:
+        """
+        A certificate whose names make no sense is for nobody, and costs no line in the log.
+        """
+        self.server.certify(*self.authority.issue("*.org"))
+        text = await self.explanation(tls=True, authorities=self.authority.certificate)
+        self.assertIn("is not for localhost", text)
+        self.assertEqual(self.server.used, [])
+
+    async def test_nonsenseBeside(self) -> None:
+        """
+        A name that makes no sense beside the right one does no harm.
+        """
+        self.server.certify(*self.authority.issue("*.localhost", "localhost"))
+        await self.account(tls=True, authorities=self.authority.certificate).connect()
+
     async def test_otherAuthority(self) -> None:
         """
         A certificate of an authority that we do not trust.

@@ -177,6 +177,18 @@ class RefusalTests(FilesTestCase):
         await self.assertRefused(await self.send(self.bob.jid, str(path)), "declined the file")
         await self.bob.untilLogged("it is larger than 9 bytes")
 
+    async def test_noRoom(self) -> None:
+        """
+        A receiver that ends with the refusal of its one file tells the sender first.
+        """
+        await self.receiver("--yes", "--once")
+        path, _ = self.file(1)
+        os.truncate(path, 1 << 43)
+        alice = await self.send("--no-hash", "--timeout", "20", self.bob.jid, str(path))
+        self.assertEqual(await self.bob.whenEnded(), 1)
+        self.assertIn("the disk has room for", self.bob.log())
+        await self.assertRefused(alice, "there is no room for this file (resource-constraint)")
+
     async def test_offline(self) -> None:
         """
         Nobody is there.

@@ -53,6 +53,9 @@ class StreamHostTests(SynchronousTestCase):
         for attributes in (
             "jid='j' zeroconf='_jabber.bytestreams'",
             "jid='j' host=' '",
+            "jid='j' host='a&#10;b'",
+            "jid='j&#10;k' host='h'",
+            f"jid='j' host='{'h' * 256}'",
             *(
                 f"jid='j' host='h' port='{port}'"
                 for port in ("", "0", "65536", "-1", "x", "7e2", "\u0665", "9" * 99, "0000080")

@@ -21,7 +21,7 @@ from xmppbytes.stanza import RequestHandler
 # Seconds: for presence to arrive, and for a client to say what it can.
 PRESENCE_TIMEOUT = 5.0
 DISCO_TIMEOUT = 10.0
-# How many resources of one person are kept.
+# How many resources of one person are kept, and how many are asked.
 MAX_RESOURCES = 50
 
 # How what may be missing is called.
@@ -97,7 +97,7 @@ class ReceiverFinder(RequestHandler):
         end = self._clock.seconds() + PRESENCE_TIMEOUT
         while True:
             resource = next((name for name in self._resources if name not in asked), None)
-            if resource is not None:
+            if resource is not None and len(asked) < MAX_RESOURCES:
                 asked[resource] = await self._missing(resource, methods)
                 if not asked[resource]:
                     self._wanted = ""

@@ -197,7 +197,7 @@ class InBandHandler(RequestHandler):
             raise Refused("the application does not want the connection")
         self._streams[peer, sid] = transport
         self.log.info(
-            "In-band bytestream {sid} with {peer}: blocks of {blockSize} bytes",
+            "In-band bytestream {sid!r} with {peer}: blocks of {blockSize} bytes",
             sid=sid,
             peer=peer,
             blockSize=blockSize,
@@ -229,7 +229,7 @@ class InBandHandler(RequestHandler):
             return
 
         def failed(failure: Any) -> None:
-            self.log.info("In-band bytestream {sid} ended: {reason}", sid=key[1], reason=failure.value)
+            self.log.info("In-band bytestream {sid!r} ended: {reason}", sid=key[1], reason=failure.value)
             if key in self._streams:
                 transport.abortConnection()
             else:

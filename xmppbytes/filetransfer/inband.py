@@ -32,6 +32,8 @@ from xmppbytes.filetransfer.blocks import SEQUENCES, IBlockCarrier, OutOfSequenc
 MAX_UNSENT = 1 << 16
 # Blocks of a peer that does not wait for our acknowledgement, while we are paused, in bytes.
 MAX_HELD = 1 << 20
+# The same in blocks: one without content costs memory as well.
+MAX_HELD_BLOCKS = 1 << 10
 # How long, in seconds, who was opened to lets the opener close first.
 CLOSE_PATIENCE = 5.0
 
@@ -126,8 +128,8 @@ class InBandTransport:
             raise OutOfSequence(f"block {seq} came where {self._receiveSeq} was due")
         if len(data) > self.blockSize:
             raise WireError(f"a block of {len(data)} bytes, where {self.blockSize} were agreed upon")
-        if self._heldBytes + len(data) > MAX_HELD:
-            raise LimitReached(f"more than {MAX_HELD} bytes came before they were taken; wait for results")
+        if self._heldBytes + len(data) > MAX_HELD or len(self._held) >= MAX_HELD_BLOCKS:
+            raise LimitReached("more came than is kept until it is taken; wait for results")
 
     def closeReceived(self) -> None:
         """

@@ -1,7 +1,8 @@
 """
-Text from outside, made harmless: file names for the disk, anything else for the terminal.
+Text from outside, made harmless: file names for the disk, anything else for the terminal; and ours for XML.
 """
 
+import re
 import unicodedata
 
 # How much of a name is kept, in bytes of UTF-8: file systems take 255, and we append to it.
@@ -11,6 +12,8 @@ PART = ".part"
 # What may be an extension and survives when a name is shortened, in bytes.
 _MAX_SUFFIX = 20
 _UNNAMED = "unnamed"
+# What XML cannot say (XML 1.0 section 2.2): controls, and the bytes of names that are not UTF-8.
+_NO_XML = re.compile("[^\\t\\n\\r\\u0020-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 # Controls, formats (which can reverse what is read), surrogates, private use, line separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
@@ -23,6 +26,13 @@ def printable(text: str, limit: int = 1000) -> str:
     """
     shown = "".join(" " if c in "\r\n\t" else c for c in text[: 4 * limit] if _visible(c) or c in "\r\n\t")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def sayable(text: str) -> str:
+    """
+    Make a text of ours fit for a stanza: a server ends the stream at what XML cannot say.
+    """
+    return _NO_XML.sub("_", text)
 
 
 def safeName(name: str) -> str:

@@ -117,14 +117,14 @@ class _Outgoing:
             name=self._path.name,
             size=status.st_size,
             md5=digests.md5 if hashed else None,
-            date=datetime.fromtimestamp(status.st_mtime, UTC),
+            date=_dateOf(status),
             description=description,
             ranged=True,
         )
 
     async def _transfer(self, file: BinaryIO, offer: FileOffer, answerTimeout: float) -> TransferReport:
         self.log.info(
-            "Offering {name} ({size} bytes) to {peer}", name=offer.name, size=offer.size, peer=self._peer
+            "Offering {name!r} ({size} bytes) to {peer}", name=offer.name, size=offer.size, peer=self._peer
         )
         acceptance = await self._initiation.offer(self._peer, self._sid, offer, answerTimeout)
         digests = Digests(md5=False)
@@ -176,3 +176,11 @@ class _Outgoing:
     async def _waitForReason(self) -> None:
         # The connection is quicker than the message that says why it broke.
         await deferLater(self._clock, REASON_TIMEOUT, lambda: None)
+
+
+def _dateOf(status: os.stat_result) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(status.st_mtime, UTC)
+    except (ValueError, OverflowError):
+        # File systems know years that the calendar does not.
+        return None

@@ -30,6 +30,7 @@ from xmppbytes.filetransfer.stanzas import (
     readAbort,
 )
 from xmppbytes.filetransfer.storage import DiskFull
+from xmppbytes.s5b.stanzas import MAX_SID
 from xmppbytes.stanza import Request, RequestHandler
 
 # Seconds that the other side, which may have to ask a person, has to answer an offer.
@@ -128,6 +129,8 @@ class StreamInitiationHandler(RequestHandler):
             raise StanzaError("bad-request", appCondition=conditionElement("bad-profile"))
         if initiation.file is None or not initiation.sid or not sender:
             raise StanzaError("bad-request", text="a file offer has an id, and a file with name and size")
+        if len(initiation.sid) > MAX_SID:
+            raise StanzaError("bad-request", text=f"the id is longer than {MAX_SID} characters")
         if self.methods.pick(initiation.methods) is None:
             raise StanzaError(
                 "bad-request",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
-from xmppbytes.filetransfer.names import printable
+from xmppbytes.filetransfer.names import printable, sayable
 from xmppbytes.filetransfer.offer import FileOffer, Range, readDate, readMD5, readSize, writeDate
 
 NS_SI = "http://jabber.org/protocol/si"
@@ -163,14 +163,14 @@ def errorText(error: StanzaError) -> str:
 
 def _writeFile(offer: FileOffer) -> Element:
     file = Element((NS_FILE, "file"))
-    file["name"] = offer.name
+    file["name"] = sayable(offer.name)
     file["size"] = str(offer.size)
     if offer.md5 is not None:
         file["hash"] = offer.md5
     if offer.date is not None:
         file["date"] = writeDate(offer.date)
     if offer.description:
-        file.addElement("desc", content=offer.description)
+        file.addElement("desc", content=sayable(offer.description))
     if offer.ranged:
         file.addElement("range")
     return file

@@ -251,7 +251,7 @@ class BytestreamsClientHandler(RequestHandler):
             reason = "one of this sid is being negotiated"
         if acceptor is None or reason is not None:
             self.log.info(
-                "Refused the bytestream of {key[0]} (sid {key[1]}): {reason}", key=key, reason=reason
+                "Refused the bytestream of {key[0]} (sid {key[1]!r}): {reason}", key=key, reason=reason
             )
             raise StanzaError("not-acceptable")
         if key not in self._expected:

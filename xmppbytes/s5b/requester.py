@@ -79,7 +79,7 @@ class RequesterSession:
             if offer is not None:
                 offer.close()
         self.log.info(
-            "Bytestream to {target} (sid {sid}): {route}", target=self._target, sid=self._sid, route=route
+            "Bytestream to {target} (sid {sid!r}): {route}", target=self._target, sid=self._sid, route=route
         )
         return giveTo(leg, protocolFactory, BytestreamAddress(self._target, self._sid, route))
 
@@ -138,7 +138,7 @@ class RequesterSession:
             )
         request = BytestreamRequest(self._sid, streamHosts, self.mode, self._hashes[0])
         self.log.info(
-            "Offering {target} (sid {sid}) {own} own streamhosts and {proxies} of proxies",
+            "Offering {target} (sid {sid!r}) {own} own streamhosts and {proxies} of proxies",
             target=self._target,
             sid=self._sid,
             own=len(self._ownHosts),

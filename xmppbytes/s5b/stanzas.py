@@ -2,6 +2,7 @@
 The schema of C{http://jabber.org/protocol/bytestreams} (XEP-0065 sections 9 and 14).
 """
 
+import re
 from dataclasses import dataclass
 
 from twisted.words.xish.domish import Element
@@ -14,6 +15,9 @@ DEFAULT_PORT = 1080
 
 # The longest stream ID, in characters: it is kept and logged as long as the bytestream lives.
 MAX_SID = 1024
+# The longest name that DNS knows, in characters.
+MAX_HOST = 255
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,15 @@ class StreamHost:
         """
         Read a C{<streamhost/>}.
 
-        @return: C{None} when it names no host (such as the old C{zeroconf} form) or no possible port.
+        @return: C{None} when it names no possible host (such as the old C{zeroconf} form) or port.
         """
         host = element.getAttribute("host", "").strip()
         jid = element.getAttribute("jid", "")
         port = element.getAttribute("port", str(DEFAULT_PORT)).strip()
         possible = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
-        return cls(jid, host, int(port)) if host and possible else None
+        # Both go into the log: what is no name is not to write lines, or pages, of it.
+        named = len(host) <= MAX_HOST and host.isprintable() and not _CONTROLS.search(jid)
+        return cls(jid, host, int(port)) if host and named and possible else None
 
     def toElement(self) -> Element:
         """

@@ -77,7 +77,7 @@ class TargetSession:
         route = routeOf(leg, candidate.jid if candidate.relayed else None)
         self._connected = (protocolFactory, leg, route)
         self.log.info(
-            "Bytestream of {requester} (sid {sid}): {route}",
+            "Bytestream of {requester} (sid {sid!r}): {route}",
             requester=self.offer.requester,
             sid=self.offer.sid,
             route=route,
@@ -117,7 +117,7 @@ class TargetSession:
         except DeferredTimeout:
             reason = f"no decision within {self._options.decisionTimeout:g} s"
         self.log.info(
-            "Refused the bytestream of {requester} (sid {sid}): {reason}",
+            "Refused the bytestream of {requester} (sid {sid!r}): {reason}",
             requester=self.offer.requester,
             sid=self.offer.sid,
             reason=reason,
@@ -135,7 +135,7 @@ class TargetSession:
 
     def _tellFailure(self, error: BytestreamError) -> None:
         self.log.info(
-            "The bytestream of {requester} (sid {sid}) did not come about: {reason}",
+            "The bytestream of {requester} (sid {sid!r}) did not come about: {reason}",
             requester=self.offer.requester,
             sid=self.offer.sid,
             reason=error,
