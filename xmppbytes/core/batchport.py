@@ -216,9 +216,9 @@ def _parts(offsets: range) -> list[range]:
     return [offsets[first : first + MAX_SEGMENTS] for first in range(0, len(offsets), MAX_SEGMENTS)]
 
 
-def _notSent(channel: Channel, count: int, size: int) -> None:
+def _notSent(channel: Channel, count: int, octets: int) -> None:
     channel.datagrams -= count
-    channel.octets -= count * size
+    channel.octets -= octets
     channel.dropped += count
 
 
