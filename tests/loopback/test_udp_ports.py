@@ -452,6 +452,20 @@ class BatchPortTests(Ports, TestCase):
         await pause()
         self.assertEqual([data for data, _ in self.strange], parts)
 
+    async def test_joinedFlood(self) -> None:
+        """
+        Joined datagrams of strangers do not keep everybody else waiting: one batch of them a wake-up.
+        """
+        stranger = self.party()
+        self.port._reactor.removeReader(self.port)
+        cut = struct.pack("H", 50)
+        for _ in range(100):
+            stranger.sendmsg([b"x" * 1000], [(socket.IPPROTO_UDP, mmsg.UDP_SEGMENT, cut)])
+        self.port.doRead()
+        self.assertEqual(len(self.strange), 64 * 20)
+        self.port.doRead()
+        self.assertEqual(len(self.strange), 100 * 20)
+
     async def test_joinedAndLimited(self) -> None:
         """
         The rate limit counts each of them.
