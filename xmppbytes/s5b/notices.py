@@ -106,6 +106,14 @@ class NoticeRation:
         counts[account] += 1
         return True
 
+    def giveBack(self, host: str, account: str) -> None:
+        """
+        What was taken just now was not sent: it does not count.
+        """
+        self._total -= 1
+        self._counts[host] -= 1
+        self._counts[account] -= 1
+
 
 class NoticeBoard:
     """
