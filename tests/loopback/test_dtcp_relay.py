@@ -15,6 +15,8 @@ from twisted.words.protocols.jabber.jid import JID
 from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
 from tests.loopback.test_dtcp import PLAIN, talk
 from xmppbytes.compat import disco
+from xmppbytes.connecting import connector
+from xmppbytes.connecting.racing import RaceTiming
 from xmppbytes.core.access import AccessRules
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.handshake import handshakeDeadlines
@@ -164,6 +166,35 @@ class ThroughRelayTests(TestCase):
         """
         self.lab.handler.hosts = ()
         await talk(*await self.connected(THROUGH))
+
+    async def test_secondHostOnTheTicket(self) -> None:
+        """
+        A relay may have several hosts: the target is told the one that we have reached.
+        """
+        reached = self.lab.handler.hosts[0]
+        self.lab.handler.hosts = (Host("127.0.0.1", 1), reached)
+        one, other = await self.connected(THROUGH, reachable=False)
+        asked = next(iq for iq in self.lab.said("set") if iq.query.key is not None)
+        self.assertEqual(asked.query.relay["port"], str(reached.port))
+        await talk(one, other)
+
+    async def test_manyAddressesOfARelay(self) -> None:
+        """
+        Of several connections to a relay one says CREATE, the others nothing: the ticket is good once.
+        """
+        reached = self.lab.handler.hosts[0]
+        self.lab.handler.hosts = (reached, Host("127.0.0.1", reached.port), Host("localhost", reached.port))
+        redeemed: list[bool] = []
+        redeem = self.lab.tickets.redeem
+
+        def record(key: bytes, jid: str) -> bool:
+            redeemed.append(redeem(key, jid))
+            return redeemed[-1]
+
+        self.patch(self.lab.tickets, "redeem", record)
+        self.patch(connector, "RaceTiming", lambda: RaceTiming(stagger=0.0, relayLag=0.0))
+        await talk(*await self.connected(THROUGH, reachable=False))
+        self.assertEqual(redeemed, [True])
 
     async def test_tooManyTickets(self) -> None:
         """
