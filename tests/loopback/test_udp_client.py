@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, InvalidAddressError
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.words.xish.domish import Element
@@ -22,6 +22,7 @@ from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
 from xmppbytes.s5b import associate, udpsession
 from xmppbytes.s5b.address import destinationAddress
+from xmppbytes.s5b.associatedpath import AssociatedPath
 from xmppbytes.s5b.client import BytestreamsClientHandler
 from xmppbytes.s5b.datagrams import DatagramTransport
 from xmppbytes.s5b.options import BytestreamOptions, Ways
@@ -543,6 +544,21 @@ class MisbehaviourTests(ClientTestCase):
         self.patch(associate, "AssociatedPath", fail)
         self.assertEqual(await self.offerPort(port), "remote-server-not-found")
         await self.serving
+
+    async def test_noWayForUDP(self) -> None:
+        """
+        A UDP socket that cannot be connected is closed at once.
+        """
+        opened: list[Any] = []
+
+        class Reactor:
+            def listenUDP(self, *arguments: Any, **more: Any) -> Any:
+                opened.append(reactor.listenUDP(*arguments, **more))  # type: ignore[attr-defined]
+                return opened[0]
+
+        self.assertRaises(InvalidAddressError, AssociatedPath, Reactor(), "nowhere", 1, "0" * 40)
+        await deferLater(reactor, 0, lambda: None)
+        self.assertFalse(opened[0].connected)
 
     async def test_wrongMode(self) -> None:
         """
