@@ -111,8 +111,10 @@ class NoticeRation:
         What was taken just now was not sent: it does not count.
         """
         self._total -= 1
-        self._counts[host] -= 1
-        self._counts[account] -= 1
+        for one in (host, account):
+            self._counts[one] -= 1
+            if not self._counts[one]:
+                del self._counts[one]
 
 
 class NoticeBoard:
