@@ -24,7 +24,7 @@ from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.options import DTCPOptions
-from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, TicketHandler
+from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, TicketHandler, _partiesOf
 from xmppbytes.dtcp.stanzas import NS_DTCP, Host
 from xmppbytes.dtcp.tickets import Tickets
 from xmppbytes.errors import NotReachable
@@ -413,6 +413,24 @@ class RelayServerTests(TestCase):
         for end in (one, other):
             await end.lost
             self.assertEqual(end.received, ERROR)
+
+    async def test_nameOfAnother(self) -> None:
+        """
+        While its initiator runs a SOCKS5 bytestream of the sid that a connection would get, both hear
+        ERROR, and nothing before it.
+        """
+        key = self.ticket()
+        sid = _partiesOf(Request(Verb.CREATE, key.encode(), REQUESTER, TARGET)).sid
+        others = {(REQUESTER, sid): object()}
+        self.patch(self.lab.sessions, "findRequest", lambda *request: others.get(request))
+        one, other = await self.lab.raw(), await self.lab.raw()
+        one.transport.write(request(Verb.CREATE, key))
+        await pause()
+        other.transport.write(request(Verb.CONNECT, key))
+        for end in (one, other):
+            await end.lost
+            self.assertEqual(end.received, ERROR)
+        self.assertEqual(self.lab.rendezvous.pending, 0)
 
 
 class LimitTests(TestCase):
