@@ -3,12 +3,13 @@ Tests for L{xmppbytes.tls}.
 """
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -27,6 +28,40 @@ from xmppbytes.tls import (
     sameFingerprint,
     tlsFailureText,
 )
+
+# On the curve secp224k1, which OpenSSL knows and cryptography does not.
+STRANGE_CERTIFICATE = b"""\
+-----BEGIN CERTIFICATE-----
+MIIBXTCCAQqgAwIBAgIUNOAMWmpLKmFRdIZ/jxBv5YQ4ljUwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBeDAgFw0yNjExMjAxMTM3MDlaGA8yMDgxMDgyMzExMzcwOVow
+DDEKMAgGA1UEAwwBeDBOMBAGByqGSM49AgEGBSuBBAAgAzoABHbzF2nW6Fz7vIVg
+sv0Uu6ywuit9ZapCsQFrh3YSmAINhQSsKz263TcGbn2O4uo3Iev3ejG34JF1o1Mw
+UTAdBgNVHQ4EFgQUMnEK1mhyj+xsxQ25tA9ZGWG+URQwHwYDVR0jBBgwFoAUMnEK
+1mhyj+xsxQ25tA9ZGWG+URQwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNB
+ADA+Ah0A+99cm7hQJP5KslNjqnnheCoWHIevQgo84SydkgIdAKO6rZ5q+rYOE49M
+vEMIpDR8NKqDn6+9magFkhg=
+-----END CERTIFICATE-----
+"""
+STRANGE_KEY = b"""\
+-----BEGIN EC PRIVATE KEY-----
+MGkCAQEEHQCULL0a/fSo2KE8O1FeNO/IziWo0K6gKpGhjqLUoAcGBSuBBAAgoTwD
+OgAEdvMXadboXPu8hWCy/RS7rLC6K31lqkKxAWuHdhKYAg2FBKwrPbrdNwZufY7i
+6jch6/d6MbfgkXU=
+-----END EC PRIVATE KEY-----
+"""
+
+
+class Strange(PinnedClient, PinnedServer):
+    """
+    Shows a certificate with a key of a rare kind, and takes any.
+    """
+
+    def __init__(self) -> None:
+        self._context = SSL.Context(SSL.TLS_METHOD)
+        self._context.use_certificate(crypto.load_certificate(crypto.FILETYPE_PEM, STRANGE_CERTIFICATE))
+        self._context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, STRANGE_KEY))
+        self._context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        self._context.set_cipher_list(b"ALL:@SECLEVEL=0")
 
 
 class Recorder(Protocol):
@@ -209,6 +244,19 @@ class PinnedTests(TestCase):
         _, server = connect(NoCertificateClient(self.juliet, None), PinnedServer(self.romeo, True))
         self.assertEqual(server.received, b"")
         self.assertIsNotNone(server.lost)
+
+    def test_strangeKey(self) -> None:
+        """
+        A key that cannot be read is not the expected one; nothing breaks.
+        """
+        client, server = connect(PinnedClient(self.juliet, self.romeo.fingerprint), Strange())
+        self.assertEqual(server.received, b"")
+        assert client.lost is not None
+        self.assertIsNotNone(tlsFailureText(client.lost))
+        shown = crypto.load_certificate(crypto.FILETYPE_PEM, STRANGE_CERTIFICATE)
+        self.assertFalse(PinnedClient(self.juliet, self.romeo.fingerprint)._verify(None, shown, 0, 0, 1))
+        transport = SimpleNamespace(getPeerCertificate=lambda: shown)
+        self.assertIsNone(peerFingerprint(transport))
 
     def test_plainTransport(self) -> None:
         """

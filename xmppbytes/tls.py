@@ -17,6 +17,7 @@ from hmac import compare_digest
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -123,11 +124,25 @@ def peerFingerprint(transport: Any) -> str | None:
     """
     The fingerprint of whoever is at the other end of a TLS connection.
 
-    @return: C{None} when it is not a TLS connection, or the peer has shown no certificate.
+    @return: C{None} when it is not a TLS connection, or the peer has shown no certificate, or none
+        that can be read.
     """
     getCertificate = getattr(transport, "getPeerCertificate", None)
     certificate = getCertificate() if getCertificate is not None else None
-    return None if certificate is None else fingerprintOf(certificate.to_cryptography())
+    return None if certificate is None else _shownFingerprint(certificate)
+
+
+def _shownFingerprint(certificate: X509) -> str | None:
+    """
+    The fingerprint of a certificate that a peer has shown.
+
+    @return: C{None} when its key is of a kind that cannot be read: it is nobody's then. OpenSSL takes
+        some that C{cryptography} does not know.
+    """
+    try:
+        return fingerprintOf(certificate.to_cryptography())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
 
 
 def sameFingerprint(first: str | None, second: str | None) -> bool:
@@ -181,7 +196,7 @@ class PinnedClient:
         # Only the certificate of the peer itself counts; what it sends beside it vouches for nothing.
         if depth > 0 or self._fingerprint is None:
             return True
-        return sameFingerprint(fingerprintOf(certificate.to_cryptography()), self._fingerprint)
+        return sameFingerprint(_shownFingerprint(certificate), self._fingerprint)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """

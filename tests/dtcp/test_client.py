@@ -372,6 +372,42 @@ class TargetTests(TestCase):
         await self.refused("resource-constraint", Query("other").toElement())
         await self.finish(first)
 
+    async def test_limitOfOne(self) -> None:
+        """
+        One account cannot take all places, whatever its resource.
+        """
+        self.join(self.acceptor, maxIncomingPerPeer=1)
+        first = await self.ask()
+        await self.refused("resource-constraint", Query("other").toElement())
+        await self.finish(first)
+
+    async def test_expectedIsNotCounted(self) -> None:
+        """
+        What is expected takes no place from those who are not, nor needs one.
+        """
+        client, other = self.join(self.acceptor, maxIncoming=1), Acceptor()
+        client.expectBytestream(REQUESTER, "s1", other)
+        answers = [await self.ask(Query(KEY, sid=sid).toElement()) for sid in ("s1", "unknown")]
+        self.assertEqual([answer["type"] for answer in answers], ["result", "result"])
+        for answer in answers:
+            await self.finish(answer)
+
+    async def test_expectedOnce(self) -> None:
+        """
+        What was agreed upon is negotiated once at a time, with or without its sid.
+        """
+        client, other = self.join(), Acceptor()
+        client.expectBytestream(REQUESTER, "s1", other)
+        answer = await self.ask(Query(KEY, sid="s1").toElement())
+        await self.refused("conflict", Query("other", sid="s1").toElement())
+        await self.refused("conflict", Query("other").toElement())
+        self.assertEqual(len(other.offers), 1)
+        await self.finish(answer)
+        other.failed = Deferred()
+        again = await self.ask(Query(KEY, sid="s1").toElement())
+        self.assertEqual(again["type"], "result")
+        await self.finish(again)
+
     async def test_expected(self) -> None:
         """
         What was agreed upon goes to its own acceptor, by its sid.

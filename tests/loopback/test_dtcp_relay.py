@@ -24,7 +24,7 @@ from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.options import DTCPOptions
-from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, TicketHandler
+from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, TicketHandler, _partiesOf
 from xmppbytes.dtcp.stanzas import NS_DTCP, Host
 from xmppbytes.dtcp.tickets import Tickets
 from xmppbytes.errors import NotReachable
@@ -164,6 +164,49 @@ class ThroughRelayTests(TestCase):
         """
         self.lab.handler.hosts = ()
         await talk(*await self.connected(THROUGH))
+
+    async def test_secondHostOnTheTicket(self) -> None:
+        """
+        A relay may have several hosts: the target is told the one that we have reached.
+        """
+        reached = self.lab.handler.hosts[0]
+        self.lab.handler.hosts = (Host("127.0.0.1", 1), reached)
+        one, other = await self.connected(THROUGH, reachable=False)
+        asked = next(iq for iq in self.lab.said("set") if iq.query.key is not None)
+        self.assertEqual(asked.query.relay["port"], str(reached.port))
+        await talk(one, other)
+
+    async def test_twoConnectionsToARelay(self) -> None:
+        """
+        Where two connections are made to a relay, the one that is kept says CREATE, the other nothing:
+        the ticket is good once.
+        """
+        redeemed: list[bool] = []
+        redeem = self.lab.tickets.redeem
+
+        def record(key: bytes, jid: str) -> bool:
+            redeemed.append(redeem(key, jid))
+            return redeemed[-1]
+
+        class Both:
+            async def connect(self, hosts: Any, attempt: Any, discard: Any) -> Any:
+                endpoint = TCP4ClientEndpoint(reactor, hosts[0].host, hosts[0].port)
+                late, kept = [await attempt(hosts[0], endpoint) for _ in range(2)]
+                await pause()
+                discard(late)
+                return hosts[0], kept
+
+        self.patch(self.lab.tickets, "redeem", record)
+        self.lab.join(TARGET, self.acceptor, False)
+        client = self.lab.join(REQUESTER, None, False, THROUGH)
+        connectorFor = client._means.connectorFor
+        means: Any = client._means
+        means.connectorFor = lambda peer: Both() if peer == RELAY else connectorFor(peer)
+        factory = RecorderFactory()
+        await client.connect(TARGET, factory)
+        await self.acceptor.recorder.made
+        self.assertEqual(redeemed, [True])
+        await talk(factory.recorder, self.acceptor.recorder)
 
     async def test_tooManyTickets(self) -> None:
         """
@@ -370,6 +413,24 @@ class RelayServerTests(TestCase):
         for end in (one, other):
             await end.lost
             self.assertEqual(end.received, ERROR)
+
+    async def test_nameOfAnother(self) -> None:
+        """
+        While its initiator runs a SOCKS5 bytestream of the sid that a connection would get, both hear
+        ERROR, and nothing before it.
+        """
+        key = self.ticket()
+        sid = _partiesOf(Request(Verb.CREATE, key.encode(), REQUESTER, TARGET)).sid
+        others = {(REQUESTER, sid): object()}
+        self.patch(self.lab.sessions, "findRequest", lambda *request: others.get(request))
+        one, other = await self.lab.raw(), await self.lab.raw()
+        one.transport.write(request(Verb.CREATE, key))
+        await pause()
+        other.transport.write(request(Verb.CONNECT, key))
+        for end in (one, other):
+            await end.lost
+            self.assertEqual(end.received, ERROR)
+        self.assertEqual(self.lab.rendezvous.pending, 0)
 
 
 class LimitTests(TestCase):

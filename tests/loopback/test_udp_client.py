@@ -2,6 +2,7 @@
 The client in UDP mode (XEP-0065 section 8), both roles, direct and through the proxy, over real sockets.
 """
 
+import contextlib
 import random
 import socket
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, InvalidAddressError
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.words.xish.domish import Element
@@ -21,6 +22,7 @@ from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
 from xmppbytes.s5b import associate, udpsession
 from xmppbytes.s5b.address import destinationAddress
+from xmppbytes.s5b.associatedpath import AssociatedPath
 from xmppbytes.s5b.client import BytestreamsClientHandler
 from xmppbytes.s5b.datagrams import DatagramTransport
 from xmppbytes.s5b.options import BytestreamOptions, Ways
@@ -543,6 +545,21 @@ class MisbehaviourTests(ClientTestCase):
         self.assertEqual(await self.offerPort(port), "remote-server-not-found")
         await self.serving
 
+    async def test_noWayForUDP(self) -> None:
+        """
+        A UDP socket that cannot be connected is closed at once.
+        """
+        opened: list[Any] = []
+
+        class Reactor:
+            def listenUDP(self, *arguments: Any, **more: Any) -> Any:
+                opened.append(reactor.listenUDP(*arguments, **more))  # type: ignore[attr-defined]
+                return opened[0]
+
+        self.assertRaises(InvalidAddressError, AssociatedPath, Reactor(), "nowhere", 1, "0" * 40)
+        await deferLater(reactor, 0, lambda: None)
+        self.assertFalse(opened[0].connected)
+
     async def test_wrongMode(self) -> None:
         """
         A mode that does not exist is a bad request; TCP mode is not ours.
@@ -611,7 +628,7 @@ class ApplicationTests(ClientTestCase):
 
     async def test_failsToTakeIt(self) -> None:
         """
-        A protocol that fails in connectionMade is logged, once.
+        A protocol that fails in connectionMade is logged, once, and its bytestream is closed.
         """
         await self.startUsers(DIRECT)
 
@@ -621,12 +638,30 @@ class ApplicationTests(ClientTestCase):
                 raise ZeroDivisionError
 
         self.nurse.acceptor.protocol = target = Failing()
-        requester = Recorder()
-        await self.juliet.datagrams.requestDatagrams(NURSE, requester)
-        await target.connected
-        requester.transport.close()
+        # The requester may see the end before it has seen the beginning.
+        with contextlib.suppress(NotReachable):
+            requester = Recorder()
+            await self.juliet.datagrams.requestDatagrams(NURSE, requester)
+            await requester.ended
         await target.ended
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_requesterFailsToTakeIt(self) -> None:
+        """
+        The requester's protocol fails in connectionMade: who asked hears of it, and the bytestream is
+        closed for the target.
+        """
+        await self.startUsers(DIRECT)
+
+        class Failing(Recorder):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                raise ZeroDivisionError
+
+        self.nurse.acceptor.protocol = target = Recorder()
+        with self.assertRaises(ZeroDivisionError):
+            await self.juliet.datagrams.requestDatagrams(NURSE, Failing())
+        await target.ended
 
     async def test_failsToTakeADatagram(self) -> None:
         """

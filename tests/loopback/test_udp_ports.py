@@ -350,6 +350,24 @@ class Ports:
         await pause()
         self.assertEqual(self.drain(one), [b"hello"])
 
+    async def test_wildcardOfTheOtherFamily(self: Any) -> None:
+        """
+        The address that a party's connection tells may be written as a socket of the other family
+        writes it.
+        """
+        port = self.makePort("0.0.0.0" if self.family == socket.AF_INET else "::")
+        party = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        party.connect(("127.0.0.2", port.getHost()[1]))
+        party.setblocking(False)
+        self.sockets.append(party)
+        address = party.getsockname()
+        if self.family == socket.AF_INET6:
+            address = (f"::ffff:{address[0]}", address[1], 0, 0)
+        for local in ("127.0.0.2", "::ffff:127.0.0.2"):
+            self.assertTrue(Channel(port, address, ONE, local).send(local.encode()))
+        await pause()
+        self.assertEqual(self.drain(party), [b"127.0.0.2", b"::ffff:127.0.0.2"])
+
 
 class PlainPortTests(Ports, TestCase):
     """
@@ -444,6 +462,20 @@ class BatchPortTests(Ports, TestCase):
         await pause()
         self.assertEqual([data for data, _ in self.strange], parts)
 
+    async def test_joinedFlood(self) -> None:
+        """
+        Joined datagrams of strangers do not keep everybody else waiting: one batch of them a wake-up.
+        """
+        stranger = self.party()
+        self.port._reactor.removeReader(self.port)
+        cut = struct.pack("H", 50)
+        for _ in range(100):
+            stranger.sendmsg([b"x" * 1000], [(socket.IPPROTO_UDP, mmsg.UDP_SEGMENT, cut)])
+        self.port.doRead()
+        self.assertEqual(len(self.strange), 64 * 20)
+        self.port.doRead()
+        self.assertEqual(len(self.strange), 100 * 20)
+
     async def test_joinedAndLimited(self) -> None:
         """
         The rate limit counts each of them.
@@ -533,6 +565,24 @@ class BatchPortTests(Ports, TestCase):
         await pause()
         self.assertEqual(self.drain(other), [b"later"])
         self.assertEqual(self.drain(fourth), [])
+
+    async def test_joinedAndNotSent(self) -> None:
+        """
+        Of a joined message that is not sent, as a whole or in pieces, no byte is counted; its last
+        datagram may be shorter than the others.
+        """
+        for errors, counted in (
+            ((errno.EAGAIN,), (0, 0, 3)),
+            ((errno.EINVAL, 0, 0, errno.EPERM), (2, 1800, 1)),
+        ):
+            one, other, first, _ = self.pair()
+            self.scripted(*errors)
+            cut = struct.pack("H", HEADER_LENGTH + 900)
+            data = ONE + b"a" * 900 + ONE + b"b" * 900 + ONE + b"short"
+            one.sendmsg([data], [(socket.IPPROTO_UDP, mmsg.UDP_SEGMENT, cut)])
+            await pause()
+            self.assertEqual(self.drain(other), [b"a" * 900, b"b" * 900][: counted[0]])
+            self.assertEqual((first.datagrams, first.octets, first.dropped), counted)
 
     async def test_sentInParts(self) -> None:
         """

@@ -134,3 +134,14 @@ class RationTests(TestCase):
         self.assertEqual(self.take("host", "account"), 0)
         self.clock.advance(1)
         self.assertEqual(self.take("host", "account"), 2)
+
+    def test_giveBack(self) -> None:
+        """
+        What is given back does not count, and leaves nothing that is remembered.
+        """
+        self.assertTrue(self.ration.take("host", "other"))
+        for n in range(10):
+            self.assertTrue(self.ration.take("host", f"account{n}"))
+            self.ration.giveBack("host", f"account{n}")
+        self.assertEqual(dict(self.ration._counts), {"host": 1, "other": 1})
+        self.assertEqual(self.take("host", "account"), 1)

@@ -260,6 +260,18 @@ class AssociationsTests(TestCase):
         self.receive(initPacket(KEY, TARGET))
         self.assertEqual(len(self.notices), 1)
 
+    def test_unsentIsNotRationed(self) -> None:
+        """
+        A notification that was not sent takes nothing from the ration, however often the packet comes.
+        """
+        self.connected = False
+        self.associated()
+        for _ in range(10):
+            self.receive(initPacket(KEY, TARGET))
+        self.connected = True
+        self.receive(initPacket(KEY, TARGET))
+        self.assertEqual(len(self.notices), 1)
+
     def test_ration(self) -> None:
         """
         One IP address causes so many notifications a minute; who got none is notified later.

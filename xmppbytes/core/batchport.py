@@ -36,6 +36,7 @@ class BatchPort(DatagramPort):
             self._socket.fileno(), (_IPV4 if self._socket.family == socket.AF_INET else _IPV6).size
         )
         self._outbox = Outbox(self._inbox, HEADER_LENGTH, _notSent)
+        self._singles = 0
         try:
             self._socket.setsockopt(socket.IPPROTO_UDP, mmsg.UDP_GRO, 1)
         except OSError as e:
@@ -62,6 +63,7 @@ class BatchPort(DatagramPort):
         See L{DatagramPort}.
         """
         inbox = self._inbox
+        self._singles = 0
         for _ in range(_WAKE_UPS):
             count = inbox.receive()
             if not count:
@@ -72,7 +74,8 @@ class BatchPort(DatagramPort):
             else:
                 self._relayJoined(count, cuts)
             self._outbox.flush()
-            if count < BATCH or self._closed:
+            # Strangers' datagrams may come joined as well, many in a slot, and each costs what one costs.
+            if count < BATCH or self._closed or self._singles >= QUANTUM:
                 return
 
     def _relaySlots(self, count: int) -> None:
@@ -161,6 +164,7 @@ class BatchPort(DatagramPort):
         )
 
     def _relaySingle(self, source: bytes, offset: int, length: int) -> None:
+        self._singles += 1
         channel = self._channels.get(source)
         if channel is not None and self._isClean(channel, range(offset, offset + 1), length):
             self._forwardJoined(channel, range(offset, offset + 1), length, length)
@@ -216,9 +220,9 @@ def _parts(offsets: range) -> list[range]:
     return [offsets[first : first + MAX_SEGMENTS] for first in range(0, len(offsets), MAX_SEGMENTS)]
 
 
-def _notSent(channel: Channel, count: int, size: int) -> None:
+def _notSent(channel: Channel, count: int, octets: int) -> None:
     channel.datagrams -= count
-    channel.octets -= count * size
+    channel.octets -= octets
     channel.dropped += count
 
 

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from xmppbytes.core import mmsg
 from xmppbytes.core.channel import Channel
+from xmppbytes.core.origin import plainPeer
 from xmppbytes.wire.s5budp import HEADER_LENGTH
 
 # Datagrams a wake-up, at most.
@@ -236,9 +237,12 @@ def _sourceAddress(family: int, local: str, remote: tuple[Any, ...]) -> tuple[in
     """
     Make the control message that chooses which of our addresses a datagram comes from.
     """
-    host = local.partition("%")[0]
+    # The connection that told us may have come to a socket of the other family: an IPv6 socket that hears
+    # both calls 192.0.2.1 "::ffff:192.0.2.1".
+    host = plainPeer(local.partition("%")[0])
     if family == socket.AF_INET:
         return socket.IPPROTO_IP, _LINUX_IP_PKTINFO, struct.pack("@i4s4x", 0, socket.inet_aton(host))
     scope = remote[3] if len(remote) > 3 else 0
-    packed = struct.pack("@16si", socket.inet_pton(socket.AF_INET6, host), scope)
+    mapped = host if ":" in host else f"::ffff:{host}"
+    packed = struct.pack("@16si", socket.inet_pton(socket.AF_INET6, mapped), scope)
     return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed

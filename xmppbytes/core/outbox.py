@@ -49,8 +49,8 @@ class Outbox:
         """
         @param inbox: whose data is sent.
         @param skip: how many bytes at the beginning of each datagram are not sent.
-        @param failed: called with a token, a number and a size: so many datagrams of that size could
-            not be sent.
+        @param failed: called with a token, a number and a size: so many datagrams, of so many bytes
+            together, could not be sent.
         """
         self._data = inbox.address + skip
         self._skip = skip
@@ -65,6 +65,7 @@ class Outbox:
         for n in range(BATCH):
             self._pieces[2 * n] = self._data + n * SLOT
         self._joined = BATCH
+        # Of each message: the token, how many bytes and datagrams it has, and where it goes.
         self._tokens: list[tuple[Any, int, int, SocketAddress]] = []
         self._descriptor = -1
 
@@ -93,7 +94,7 @@ class Outbox:
         index = len(self._tokens)
         if descriptor != self._descriptor or index == BATCH or count > 1 or to.control:
             self._begin(descriptor, index == BATCH)
-            self._describe(to, token, self._pieceBase + first * _PIECE_SIZE, count, size)
+            self._describe(to, token, self._pieceBase + first * _PIECE_SIZE, count, size, size)
             return
         piece = self._pieceBase + first * _PIECE_SIZE
         _writeHeader(self._headers, index * _HEADER_SIZE, to.pointer, to.length, piece, 1, 0, 0, 0, 0)
@@ -124,9 +125,9 @@ class Outbox:
         pieces[2 * first + 1 : end : 2] = memoryview(array("Q", (size,)) * count)
         pieces[end - 1] = last
         self._joined += count
-        self._describe(to, token, self._pieceBase + first * _PIECE_SIZE, count, size)
+        self._describe(to, token, self._pieceBase + first * _PIECE_SIZE, count, size, last)
 
-    def _describe(self, to: SocketAddress, token: Any, pieces: int, count: int, size: int) -> None:
+    def _describe(self, to: SocketAddress, token: Any, pieces: int, count: int, size: int, last: int) -> None:
         tokens = self._tokens
         index = len(tokens)
         controls = 0
@@ -144,7 +145,7 @@ class Outbox:
             0,
             0,
         )
-        tokens.append((token, size, count, to))
+        tokens.append((token, size * (count - 1) + last, count, to))
 
     def _control(self, index: int, fixed: bytes, cut: int) -> int:
         """
@@ -175,8 +176,8 @@ class Outbox:
                 sent += done
                 continue
             if ctypes.get_errno() in _BUSY:
-                for token, size, datagrams, _ in tokens[sent:]:
-                    self._failed(token, datagrams, size)
+                for token, octets, datagrams, _ in tokens[sent:]:
+                    self._failed(token, datagrams, octets)
                 return
             self._sendSingly(sent, *tokens[sent])
             sent += 1
@@ -186,18 +187,20 @@ class Outbox:
         done: int = mmsg.libc.sendmmsg(self._descriptor, headers, count, MSG_DONTWAIT)
         return done
 
-    def _sendSingly(self, index: int, token: Any, size: int, count: int, to: SocketAddress) -> None:
+    def _sendSingly(self, index: int, token: Any, octets: int, count: int, to: SocketAddress) -> None:
         """
         Send the datagrams of a message one by one when the kernel could not cut it.
         """
         error = ctypes.get_errno()
         if count == 1 or error not in _UNCUTTABLE:
-            self._failed(token, count, size)
+            self._failed(token, count, octets)
             return
-        to.largest = 0 if error == errno.EIO else size - 1
         start = index * _HEADER_SIZE
         (_, _, pieces, _, control, _, _, _) = HEADER.unpack_from(self._headers, start)
-        for n in range(count):
+        first = (pieces - self._pieceBase) // _PIECE_SIZE
+        sizes = self._pieces[2 * first + 1 : 2 * (first + count) : 2].tolist()
+        to.largest = 0 if error == errno.EIO else sizes[0] - 1
+        for n, size in enumerate(sizes):
             piece = pieces + n * _PIECE_SIZE
             _writeHeader(
                 self._headers, start, to.pointer, to.length, piece, 1, control, len(to.control), 0, 0

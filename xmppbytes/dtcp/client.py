@@ -74,6 +74,7 @@ class DTCPClientHandler(RequestHandler):
         self._expected: dict[_Key, IBytestreamAcceptor] = {}
         self._outgoing: set[Deferred[Any]] = set()
         self._incoming: dict[TargetNegotiation, Deferred[Element]] = {}
+        self._unexpected: set[TargetNegotiation] = set()
 
     def connectionInitialized(self) -> None:
         """
@@ -199,23 +200,27 @@ class DTCPClientHandler(RequestHandler):
             query = Query.fromElement(iq.firstChildElement())
         except NegotiationError as e:
             raise StanzaError("bad-request", text=str(e)) from e
-        acceptor, sid = self._acceptorFor(peer, query.sid)
+        acceptor, sid, expected = self._acceptorFor(peer, query.sid)
         own = iq.getAttribute("to") or self._surroundings.ownName()
         parties = Parties(role=Role.TARGET, own=self._surroundings.nameOf(own), peer=peer, sid=sid)
         negotiation = TargetNegotiation(self._means, acceptor, parties, query)
         answer = Deferred.fromCoroutine(negotiation.run())
         self._incoming[negotiation] = answer
+        if not expected:
+            self._unexpected.add(negotiation)
 
         def forget(_: None) -> None:
             del self._incoming[negotiation]
+            self._unexpected.discard(negotiation)
 
         negotiation.ended.addCallback(forget)
         return answer.addErrback(_refuseCancelled)
 
-    def _acceptorFor(self, peer: str, sid: str | None) -> tuple[IBytestreamAcceptor, str]:
+    def _acceptorFor(self, peer: str, sid: str | None) -> tuple[IBytestreamAcceptor, str, bool]:
         """
         Find out who decides about a request, and what it is for.
 
+        @return: who decides, the sid, and whether it was expected.
         @raise StanzaError: when nobody does, or too many are being negotiated.
         """
         expected = self._expected.get((peer, sid or ""))
@@ -223,15 +228,31 @@ class DTCPClientHandler(RequestHandler):
             # Section 3 knows no sid: the only one that is expected must be meant.
             ofPeer = [key for key in self._expected if key[0] == peer]
             if len(ofPeer) == 1:
-                return self._expected[ofPeer[0]], ofPeer[0][1]
-        acceptor = expected or self.acceptor
-        if acceptor is None:
+                expected, sid = self._expected[ofPeer[0]], ofPeer[0][1]
+        if expected is not None:
+            self._checkFirst(peer, sid or "")
+            return expected, sid or "", True
+        if self.acceptor is None:
             self.log.info("Refused the connection of {peer}: nobody expects it", peer=peer)
             raise StanzaError("forbidden", text="Rejected: nobody expects a connection")
-        if expected is None and len(self._incoming) >= self.options.maxIncoming:
-            self.log.info("Refused the connection of {peer}: too many wait already", peer=peer)
-            raise StanzaError("resource-constraint", type="wait", text="too many wait here; try later")
-        return acceptor, sid or ""
+        self._checkLimits(peer)
+        return self.acceptor, sid or "", False
+
+    def _checkFirst(self, peer: str, sid: str) -> None:
+        """
+        What was agreed upon once is negotiated once at a time.
+        """
+        if any((one.offer.requester, one.offer.sid) == (peer, sid) for one in self._incoming):
+            self.log.info("Refused a second connection of {peer} for sid {sid}", peer=peer, sid=sid)
+            raise StanzaError("conflict", text="a connection for this is being negotiated already")
+
+    def _checkLimits(self, peer: str) -> None:
+        bare = _bare(peer)
+        ofPeer = sum(1 for one in self._unexpected if _bare(one.offer.requester) == bare)
+        if len(self._unexpected) < self.options.maxIncoming and ofPeer < self.options.maxIncomingPerPeer:
+            return
+        self.log.info("Refused the connection of {peer}: too many wait already", peer=peer)
+        raise StanzaError("resource-constraint", type="wait", text="too many wait here; try later")
 
     def onTrouble(self, iq: Any) -> None:
         """
@@ -266,6 +287,10 @@ class DTCPClientHandler(RequestHandler):
 
 def _text(address: str | JID) -> str:
     return address.full() if isinstance(address, JID) else address
+
+
+def _bare(address: str) -> str:
+    return address.partition("/")[0]
 
 
 def _refuseCancelled(failure: Failure) -> Failure:

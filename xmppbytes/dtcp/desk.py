@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from xmppbytes.connecting.listening import SharedListener
 from xmppbytes.core.handshake import handshakeDeadlines
+from xmppbytes.core.origin import originOf
 from xmppbytes.dtcp.channel import ChannelTLS
 from xmppbytes.dtcp.negotiation import Negotiation
 from xmppbytes.dtcp.options import DTCPOptions
@@ -35,7 +36,7 @@ class FrontDesk:
         self._options = options
         self._negotiations: list[Negotiation] = []
         self._arrived: set[ServingProtocol] = set()
-        self._perAddress: Counter[str] = Counter()
+        self._perOrigin: Counter[str] = Counter()
         deadlines = handshakeDeadlines(reactor, options.handshakeTimeout)
         factory = DTCPFactory(lambda: ServingProtocol(self, deadlines))
         self._listener = SharedListener(reactor, factory, options.ports)
@@ -72,16 +73,16 @@ class FrontDesk:
 
         @raise LimitReached: when it is one too many.
         """
-        address = connection.address
+        origin = originOf(connection.address)
         if len(self._arrived) >= self._options.maxConnections:
             raise LimitReached(f"{len(self._arrived)} connections are in their handshake, which is the limit")
-        if self._perAddress[address] >= self._options.maxConnectionsPerAddress:
+        if self._perOrigin[origin] >= self._options.maxConnectionsPerAddress:
             raise LimitReached(
-                f"{self._perAddress[address]} connections from {address} are in their handshake, "
+                f"{self._perOrigin[origin]} connections from {origin} are in their handshake, "
                 "the limit for one address"
             )
         self._arrived.add(connection)
-        self._perAddress[address] += 1
+        self._perOrigin[origin] += 1
 
     def leave(self, connection: ServingProtocol) -> None:
         """
@@ -90,9 +91,10 @@ class FrontDesk:
         if connection not in self._arrived:
             return
         self._arrived.remove(connection)
-        self._perAddress[connection.address] -= 1
-        if not self._perAddress[connection.address]:
-            del self._perAddress[connection.address]
+        origin = originOf(connection.address)
+        self._perOrigin[origin] -= 1
+        if not self._perOrigin[origin]:
+            del self._perOrigin[origin]
 
     def find(self, key: bytes) -> Negotiation | None:
         """

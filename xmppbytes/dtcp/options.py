@@ -29,9 +29,11 @@ class DTCPOptions:
     @ivar decisionTimeout: seconds that our acceptor has to decide.
     @ivar connectTimeout: seconds from the answer until a connection is established.
     @ivar handshakeTimeout: seconds from an accepted connection to its establishment.
-    @ivar maxIncoming: negotiations that others have begun and that are not established, in all.
+    @ivar maxIncoming: negotiations that others have begun unexpectedly and that are not established, in
+        all.
+    @ivar maxIncomingPerPeer: the same, of one bare JID.
     @ivar maxConnections: accepted connections that are not established, in all.
-    @ivar maxConnectionsPerAddress: the same, of one IP address.
+    @ivar maxConnectionsPerAddress: the same, of one IP address; of IPv6, of one /64.
     """
 
     direct: bool = True
@@ -46,6 +48,7 @@ class DTCPOptions:
     connectTimeout: float = 60.0
     handshakeTimeout: float = 30.0
     maxIncoming: int = 100
+    maxIncomingPerPeer: int = 20
     maxConnections: int = 100
     maxConnectionsPerAddress: int = 20
 

@@ -81,9 +81,13 @@ class DTCPRelay:
 
     def _begin(self, key: bytes, parties: Parties) -> None:
         legs = self.rendezvous.legs(key)
+        sessions = self.rendezvous.sessions
         try:
-            self.rendezvous.sessions.check(parties)
-        except LimitReached as e:
+            if sessions.findRequest(parties.requester, parties.sid) is not None:
+                # Of SOCKS5, whose sids are free text: the activation would be taken for a repetition.
+                raise KeyTaken(f"{parties.requester} runs a bytestream of this name already")
+            sessions.check(parties)
+        except (KeyTaken, LimitReached) as e:
             for leg in legs:
                 leg.close(str(e))
             return

@@ -222,7 +222,13 @@ class WaitingProtocol(ServingProtocol):
 
     def handshakeStarted(self) -> None:
         """
-        See L{HandshakeProtocol}.
+        See L{HandshakeProtocol}. Nothing is said before L{create}.
+        """
+
+    def create(self) -> None:
+        """
+        This is the connection that we wait on. The ticket is good once: of several connections, to
+        several addresses of a relay, only one may say so.
         """
         self.transport.write(self._request.toBytes())
 

@@ -60,8 +60,9 @@ class RelayWaiting:
 
         async def waitAt(jid: str) -> None:
             try:
-                place = await self._ticket(jid)
-                found[await self._create(place, own, target, connectorFor(jid))] = place
+                ticket = await self._ticket(jid)
+                connection, host = await self._create(ticket, own, target, connectorFor(jid))
+                found[connection] = Relay(jid, host.host, host.port, ticket.key)
             except BytestreamError as e:
                 self.log.warn("The relay {relay} is left out: {reason}", relay=jid, reason=e)
 
@@ -76,7 +77,7 @@ class RelayWaiting:
             e.subFailure.raiseException()
         return found
 
-    async def _ticket(self, jid: str) -> Relay:
+    async def _ticket(self, jid: str) -> Query:
         try:
             answer = await self._ask(jid, "get", Element((NS_DTCP, "query")), TICKET_TIMEOUT)
         except REQUEST_FAILURES as e:
@@ -85,10 +86,12 @@ class RelayWaiting:
         ticket = Query.fromElement(query) if query is not None else None
         if ticket is None or not ticket.hosts:
             raise NegotiationError("its answer names no host")
-        return Relay(jid, ticket.hosts[0].host, ticket.hosts[0].port, ticket.key)
+        return ticket
 
-    async def _create(self, place: Relay, own: str, target: str, connector: Connector) -> WaitingProtocol:
-        request = Request(Verb.CREATE, place.key.encode("utf-8"), own, target)
+    async def _create(
+        self, ticket: Query, own: str, target: str, connector: Connector
+    ) -> tuple[WaitingProtocol, Host]:
+        request = Request(Verb.CREATE, ticket.key.encode("utf-8"), own, target)
 
         def attempt(_: Host, endpoint: IStreamClientEndpoint) -> "Deferred[Any]":
             return endpoint.connect(
@@ -96,7 +99,8 @@ class RelayWaiting:
             )
 
         connection: WaitingProtocol
-        _, connection = await connector.connect(
-            [Host(place.host, place.port)], attempt, lambda late: late.dismiss("too late")
+        host, connection = await connector.connect(
+            ticket.hosts, attempt, lambda late: late.dismiss("too late")
         )
-        return connection
+        connection.create()
+        return connection, host

@@ -58,8 +58,12 @@ class AssociatedPath(DatagramPath):
         self._listening: Any = reactor.listenUDP(
             0, self._socket, interface="::" if ":" in host else "", maxPacketSize=_READ_SIZE
         )
-        prepareSocket(self._listening.socket)
-        self._socket.transport.connect(host, port)
+        try:
+            prepareSocket(self._listening.socket)
+            self._socket.transport.connect(host, port)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def maxPayload(self) -> int:

@@ -120,12 +120,18 @@ class DatagramTransport:
         Let a protocol have the bytestream.
 
         @param protocol: an L{IDatagramProtocol}.
+        @raise Exception: whatever it raises in C{makeConnection}; the bytestream is closed then.
         """
         self._protocol = protocol
         lost = getattr(self._leg, "lostReason", None)
         if lost is None:
             handOverTo(self._leg, LifeLine(self._lost))
-        protocol.makeConnection(self)
+        try:
+            protocol.makeConnection(self)
+        except BaseException:
+            # Nobody else would ever close it.
+            self.close()
+            raise
         if lost is not None:
             self._lost(lost)
         elif not self._ended:

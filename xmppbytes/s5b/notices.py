@@ -106,6 +106,16 @@ class NoticeRation:
         counts[account] += 1
         return True
 
+    def giveBack(self, host: str, account: str) -> None:
+        """
+        What was taken just now was not sent: it does not count.
+        """
+        self._total -= 1
+        for one in (host, account):
+            self._counts[one] -= 1
+            if not self._counts[one]:
+                del self._counts[one]
+
 
 class NoticeBoard:
     """

@@ -173,10 +173,13 @@ class Associations:
     def _tell(self, leg: Any, datagram: Datagram) -> None:
         if leg.notified:
             return
-        if not self._ration.take(originOf(leg.address), leg.jid.partition("/")[0]):
+        ration = originOf(leg.address), leg.jid.partition("/")[0]
+        if not self._ration.take(*ration):
             self._drop("initialization above the limit of notifications")
             return
         leg.notified = self._notify(leg.jid, datagram.address.decode("ascii"))
+        if not leg.notified:
+            self._ration.giveBack(*ration)
 
     def _drop(self, reason: str) -> None:
         self.drops[reason] += 1
