@@ -32,6 +32,15 @@ class PinTests(TestCase):
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual(self.path.read_text(), f"sha256:{A} Juliet Capulet@pronto\n")
 
+    def test_spaces(self):
+        """
+        Spaces at the ends of a name, which anybody on the link may have, are kept and break nothing.
+        """
+        for name in (" juliet@pronto", "\u00a0nurse@verona", "romeo@forza "):
+            PinStore(self.path).check(name, A)
+            self.assertIs(PinStore(self.path).check(name, A), Pin.SAME)
+        self.assertIsNone(PinStore(self.path).get("romeo@forza"))
+
     def test_mismatch(self):
         """
         Another key, or none, is refused, and changes nothing.

@@ -16,7 +16,8 @@ from xmppbytes.tls import Identity, createIdentity, sameFingerprint
 
 # What strangers can make this file grow to.
 MAX_PINS = 10_000
-_LINE = re.compile(r"sha256:([0-9a-f]{64}) (\S.*)")
+# The name as it is published: spaces at its ends are part of it.
+_LINE = re.compile("sha256:([0-9a-f]{64}) ([^\n]+)")
 
 
 class Pin(Enum):
@@ -58,13 +59,13 @@ class PinStore:
 
     def _read(self, path: Path) -> None:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"cannot read the pins in {path}: {error}") from error
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
-            match = _LINE.fullmatch(line.rstrip())
+            match = _LINE.fullmatch(line)
             if match is None:
                 raise ConfigurationError(
                     f"line {number} of the pins in {path} is not 'sha256:HEX NAME': mend or remove it"
