@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.words.protocols.jabber.error import exceptionFromStanza
+from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.xish.domish import Element
 
@@ -28,6 +28,15 @@ class NotAnswered(ConnectionLost):
 
     def __str__(self) -> str:
         return self._reason
+
+
+def _errorOf(iq: Element) -> StanzaError:
+    try:
+        error: StanzaError = exceptionFromStanza(iq)
+    except KeyError:
+        # Without a condition the old numeric code is looked up, which may be any text.
+        return StanzaError("undefined-condition")
+    return error
 
 
 class PendingRequests:
@@ -79,7 +88,7 @@ class PendingRequests:
         if answer is None or asked != foldText(name):
             return
         if iq["type"] == "error":
-            answer.errback(exceptionFromStanza(iq))
+            answer.errback(_errorOf(iq))
         else:
             answer.callback(iq)
 
