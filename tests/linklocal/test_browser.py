@@ -309,6 +309,33 @@ class ResolutionTests(BrowserTestCase):
         self.assertIn(NAME, found[0].getErrorMessage())
         self.assertEqual(len(self.asked()), 3)
 
+    def test_afterGoodbye(self):
+        """
+        The text of somebody who is being called, and who has left in the meantime, brings nobody back.
+        """
+        self.hear(POINTER, TEXT, SRV)
+        self.resolve()
+        self.hear(Record(SERVICE, dns.PTR, 0, POINTER.data))
+        advance(self.clock, 1.5)
+        self.assertEqual(self.events[-1], ("gone", NAME))
+        self.hear(TEXT, SRV)
+        self.assertEqual(self.events[-1], ("gone", NAME))
+
+    def test_foreignAddresses(self):
+        """
+        Addresses that no neighbour has, those of our own loopback interface first of all, are no addresses;
+        on the loopback interface itself its own are.
+        """
+        local = [addressRecord(HOST, one) for one in ("127.0.0.1", "::1", "::ffff:127.0.0.2")]
+        others = [
+            addressRecord(HOST, one)
+            for one in ("0.0.0.0", "::", "224.0.0.251", "ff02::fb", "255.255.255.255")
+        ]
+        self.hear(POINTER, TEXT, SRV, IPV4, *local, *others)
+        self.assertEqual(Resolution(self.clock, self.browser, "eth0", NAME).known(), ("169.254.7.1",))
+        known = Resolution(self.clock, self.browser, "lo", NAME, loopback=True).known()
+        self.assertEqual(set(known), {"169.254.7.1", "127.0.0.1", "::1", "::ffff:127.0.0.2"})
+
     def test_brokenRecords(self):
         """
         Records that cannot be read are passed over.

@@ -162,7 +162,9 @@ class Browser:
             [record for record in records if record.type in _ADDRESSES and fold(record.name) in hosts]
         )
         self._confirmed(services)
-        for name in dict.fromkeys(_concerned(news)):
+        # The text of somebody who is being called may come after his pointer has ended: he has left, and
+        # nothing would ever take him out of the roster again.
+        for name in filter(self.isPublished, dict.fromkeys(_concerned(news))):
             if self.text(name) is None:
                 self._retryText(name, 0)
             self._changed(name)

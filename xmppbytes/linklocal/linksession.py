@@ -80,13 +80,17 @@ class LinkSession:
         """
         Ask where somebody can be reached on this link.
         """
-        return Resolution(self._clock, self.browser, self.interface.name, name).start()
+        return self._resolution(name).start()
 
     def knownAddresses(self, name: str) -> tuple[str, ...]:
         """
         Give the addresses that somebody was last heard to have on this link.
         """
-        return Resolution(self._clock, self.browser, self.interface.name, name).known()
+        return self._resolution(name).known()
+
+    def _resolution(self, name: str) -> Resolution:
+        link = self.interface
+        return Resolution(self._clock, self.browser, link.name, name, link.loopback)
 
     def close(self, goodbye: bool) -> None:
         """

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.names import dns
 
+from xmppbytes.connecting.addresses import parseAddress
 from xmppbytes.errors import NotReachable, WireError
 from xmppbytes.linklocal.browser import Browser
 from xmppbytes.linklocal.names import instanceName
@@ -46,13 +47,30 @@ def scoped(address: str, interface: str) -> str:
     return f"{address}%{interface}" if address.lower().startswith(("fe8", "fe9", "fea", "feb")) else address
 
 
+def _isNeighbours(address: str, loopback: bool) -> bool:
+    """
+    Tell whether somebody on a link can have an address. Whoever publishes one of the loopback interface
+    wants us to speak to our own machine.
+    """
+    ip = parseAddress(address)
+    if ip is None or ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255":
+        return False
+    return loopback or not ip.is_loopback
+
+
 class Resolution:
     """
     One question for the whereabouts of one person on one link.
     """
 
-    def __init__(self, clock: IReactorTime, browser: Browser, interface: str, name: str) -> None:
+    def __init__(
+        self, clock: IReactorTime, browser: Browser, interface: str, name: str, loopback: bool = False
+    ) -> None:
+        """
+        @param loopback: whether the link is this machine's loopback interface.
+        """
         self._clock = clock
+        self._loopback = loopback
         self._browser = browser
         self._interface = interface
         self._name = name
@@ -126,9 +144,11 @@ class Resolution:
             for entry in self._browser.cache.get(service.target, kind):
                 if entry.received >= since:
                     try:
-                        found.append(scoped(addressOf(entry.record), self._interface))
+                        address = addressOf(entry.record)
                     except WireError:
                         continue  # of a wrong length: it is no address
+                    if _isNeighbours(address, self._loopback):
+                        found.append(scoped(address, self._interface))
         return tuple(found[:MAX_ADDRESSES])
 
     def _settle(self) -> None:
