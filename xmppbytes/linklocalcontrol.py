@@ -152,6 +152,10 @@ def _parse(line: bytes) -> dict[str, Any]:
         raise CommandError(f"a command is one JSON object on one line ({error})") from error
     if not isinstance(request, dict) or not isinstance(request.get("cmd"), str):
         raise CommandError('a command is a JSON object with the key "cmd"')
+    try:
+        json.dumps(request, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise CommandError("half of a surrogate pair is no text and cannot be sent") from error
     return request
 
 

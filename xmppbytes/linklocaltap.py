@@ -180,7 +180,7 @@ def _private(description: str) -> str:
     kind, _, rest = description.partition(":")
     if kind != "unix":
         return description
-    socket = rest.partition(":")[0]
+    socket, _, options = rest.partition(":")
     if len(socket.encode()) > _MAX_SOCKET_PATH:
         raise ConfigurationError(
             f"--control: the path {socket} is too long for a socket; choose a shorter one"
@@ -191,8 +191,8 @@ def _private(description: str) -> str:
         raise ConfigurationError(
             f"--control: cannot make the folder of {socket}: {error.strerror}"
         ) from error
-    mode = "" if "mode=" in rest else ":mode=600"
-    lock = "" if "lockfile=" in rest else ":lockfile=1"
+    mode = "" if "mode=" in options else ":mode=600"
+    lock = "" if "lockfile=" in options else ":lockfile=1"
     return f"{description}{mode}{lock}"
 
 

@@ -65,6 +65,16 @@ class ControlTests(TestCase):
         transport.clear()
         return [json.loads(line) for line in lines]
 
+    def test_halfACharacter(self):
+        """
+        Half of a surrogate pair is answered with an error wherever it stands.
+        """
+        for line in (b'{"cmd": "im", "to": "\\ud800", "text": "x"}', b'{"cmd": "x", "tag": "\\udc00"}'):
+            (answer,) = self.tell(line + b"\n")
+            self.assertEqual((answer["event"], answer["re"]), ("error", None))
+            self.assertIn("surrogate", answer["text"])
+        self.assertEqual(self.calls, [])
+
     def tell(self, line):
         self.client.dataReceived(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
         return self.answers()

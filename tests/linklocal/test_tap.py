@@ -78,6 +78,8 @@ class OptionsTests(TapTestCase):
         self.assertEqual(self.parse("--control=none").chosen["control"], "none")
         own = f"unix:{self.home}/c:mode=660:lockfile=0"
         self.assertEqual(self.parse(f"--control={own}").chosen["control"], own)
+        inName = f"unix:{self.home}/mode=1,lockfile=0"
+        self.assertEqual(self.parse(f"--control={inName}").chosen["control"], f"{inName}:mode=600:lockfile=1")
         self.assertIn("too long", self.refused(f"--control=unix:/{'x' * 101}"))
         (self.home / "file").touch()
         self.assertIn("cannot make the folder", self.refused(f"--control=unix:{self.home}/file/c"))
