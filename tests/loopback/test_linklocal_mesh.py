@@ -3,7 +3,7 @@ L{xmppbytes.linklocal.mesh} and all below it, over real connections and real TLS
 """
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
@@ -264,6 +264,20 @@ class StreamTests(MeshTestCase):
         yield romeo.messages.say(JULIET, "hello")
         yield self.heard(juliet, 1)
         self.assertEqual(len(count), 2)
+
+    @inlineCallbacks
+    def test_calledAgain(self):
+        """
+        Whoever waits no more leaves the call that goes on to the next one: nobody is called twice.
+        """
+        romeo, _ = self.pair()
+        real, made = romeo.mesh._caller.call, []
+        romeo.mesh._caller.call = lambda name: made.append(name) or real(name)
+        waiting = romeo.mesh.streamTo(JULIET)
+        waiting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        waiting.cancel()
+        yield romeo.mesh.streamTo(JULIET)
+        self.assertEqual(made, [JULIET])
 
     @inlineCallbacks
     def test_stranger(self):

@@ -220,7 +220,8 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
             return fail(NotReachable(f"{name} is our own name"))
         waiters = self._calls.setdefault(key, [])
         waiters.append(waiting)
-        if len(waiters) == 1:
+        # Whoever began the call may wait no more, while it still goes on.
+        if key not in self._calling:
             calling: Deferred[Any] = self._caller.call(name)
             self._calling[key] = calling
             calling.addCallbacks(lambda made: self._answer(key, made), lambda why: self._answer(key, why))
