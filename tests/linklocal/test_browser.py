@@ -3,6 +3,7 @@ Tests for L{xmppbytes.linklocal.browser} and L{xmppbytes.linklocal.resolver}.
 """
 
 import itertools
+from collections import Counter
 from random import Random
 
 from twisted.internet.task import Clock
@@ -11,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.linklocal.helpers import HOST, SERVICE, advance, messages
 from xmppbytes.errors import NotReachable
-from xmppbytes.linklocal.browser import Browser
+from xmppbytes.linklocal.browser import TEXT_QUESTIONS_PER_SECOND, TEXT_RETRIES, Browser
 from xmppbytes.linklocal.ilink import NetworkInterface
 from xmppbytes.linklocal.names import instanceName
 from xmppbytes.linklocal.resolver import Location, Resolution
@@ -107,6 +108,23 @@ class BrowserTests(BrowserTestCase):
         advance(self.clock, 60, 0.1)
         question = [(JULIET, dns.TXT), (JULIET, dns.SRV)]
         self.assertEqual([asked for _, asked in self.asked()], [question] * 4)
+
+    def test_manyTexts(self):
+        """
+        However many people are announced at once, and however short their texts live, only so many
+        questions go out in one second, and in the end everybody was asked about.
+        """
+        names = [instanceName(f"n{number}@x") for number in range(160)]
+        self.hear(*(pointerRecord(SERVICE, name) for name in names))
+        advance(self.clock, 60, 0.05)
+        asked = Counter(int(when) for when, _, _ in messages(self.link))
+        self.assertLessEqual(max(asked.values()), TEXT_QUESTIONS_PER_SECOND)
+        self.assertEqual(sum(asked.values()), len(names) * len(TEXT_RETRIES))
+        since = self.clock.seconds()
+        self.hear(*(Record(name, dns.TXT, 1, b"\x01x") for name in names))
+        advance(self.clock, 2, 0.05)
+        refreshed = Counter(int(when) for when, _, _ in messages(self.link, since))
+        self.assertLessEqual(max(refreshed.values()), TEXT_QUESTIONS_PER_SECOND)
 
     def test_textCame(self):
         """

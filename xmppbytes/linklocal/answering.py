@@ -152,14 +152,15 @@ class AnswerQueue:
         )
 
 
-class LegacyLimit:
+class PerSecond:
     """
-    Bounds the unicast answers to plain DNS queries, so that nobody can make us flood somebody else.
+    Bounds what others can make us send: unicast answers to plain DNS queries, questions that a flood of
+    announcements raises.
     """
 
     def __init__(self, clock: IReactorTime, perSecond: int) -> None:
         """
-        @param perSecond: how many answers may go out in any one second.
+        @param perSecond: how many may go out in any one second.
         """
         self._clock = clock
         self._perSecond = perSecond
@@ -168,7 +169,7 @@ class LegacyLimit:
 
     def admits(self) -> bool:
         """
-        Tell whether one more answer may go out, and count it.
+        Tell whether one more may go out, and count it.
         """
         second = int(self._clock.seconds())
         if second != self._second:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.names import dns
 
 from xmppbytes.errors import WireError
+from xmppbytes.linklocal.answering import PerSecond
 from xmppbytes.linklocal.cache import Cache
 from xmppbytes.linklocal.ilink import ILinkPort
 from xmppbytes.linklocal.names import SERVICE, foldText, instanceName, presenceName
@@ -26,6 +27,8 @@ FIRST_INTERVAL = 1.0
 LONGEST_INTERVAL = 3600.0
 # How often, and when, the text of a person is asked for who has not told it by himself.
 TEXT_RETRIES = (0.1, 1.0, 3.0, 9.0)
+# Strangers may announce any number of people in one datagram: their texts are asked for at this pace.
+TEXT_QUESTIONS_PER_SECOND = 50
 # A name for which nobody answers is forgotten after this time (RFC 6762 section 10.4).
 CONFIRM_AT = (0.0, 1.0, 3.0)
 CONFIRM_TIMEOUT = 5.0
@@ -63,6 +66,7 @@ class Browser:
         # How many pointers lead to each instance: more than one when they differ in case.
         self._pointers: dict[Name, int] = {}
         self._lastPointerQuery = float("-inf")
+        self._pace = PerSecond(clock, TEXT_QUESTIONS_PER_SECOND)
         self._watchers: list[Callable[[list[Record]], None]] = []
         self._wanted: dict[Name, int] = {}
 
@@ -119,7 +123,8 @@ class Browser:
             # One query refreshes all that end soon.
             if self._clock.seconds() - self._lastPointerQuery >= FIRST_INTERVAL:
                 self._askPointers()
-        elif record.type == dns.TXT:
+        elif record.type == dns.TXT and self._pace.admits():
+            # Otherwise it is asked for at the next part of its life.
             self.ask([Question(record.name, dns.TXT)])
 
     # What is known
@@ -197,11 +202,16 @@ class Browser:
             self._retries[key] = self._clock.callLater(TEXT_RETRIES[attempt], self._askText, name, attempt)
 
     def _askText(self, name: str, attempt: int) -> None:
-        del self._retries[foldText(name)]
-        if self.text(name) is None:
+        key = foldText(name)
+        del self._retries[key]
+        if self.text(name) is not None:
+            return
+        if self._pace.admits():
             instance = instanceName(name)
             self.ask([Question(instance, dns.TXT), Question(instance, dns.SRV)])
             self._retryText(name, attempt + 1)
+        else:
+            self._retries[key] = self._clock.callLater(1.0, self._askText, name, attempt)
 
     def _expired(self, record: Record) -> None:
         if record.type == dns.PTR:

@@ -14,7 +14,7 @@ from random import Random
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from xmppbytes.linklocal.answering import RECORD_INTERVAL, AnswerQueue, LegacyLimit, legacyReply
+from xmppbytes.linklocal.answering import RECORD_INTERVAL, AnswerQueue, PerSecond, legacyReply
 from xmppbytes.linklocal.ilink import PORT, ILinkPort, Source
 from xmppbytes.linklocal.prober import Prober
 from xmppbytes.linklocal.zone import Zone
@@ -62,7 +62,7 @@ class Responder:
         self._onConflict = conflict
         self._prober = Prober(clock, random, self._sendQuery, self._probed)
         self._queue = AnswerQueue(clock, random, self._answer)
-        self._legacy = LegacyLimit(clock, LEGACY_REPLIES_PER_SECOND)
+        self._legacy = PerSecond(clock, LEGACY_REPLIES_PER_SECOND)
         self._zone: Zone | None = None
         self._announcement: IDelayedCall | None = None
         self._updates: deque[float] = deque(maxlen=UPDATES_PER_MINUTE)
