@@ -302,11 +302,12 @@ class StreamTests(MeshTestCase):
         )
         yield pause(0.2)
         self.assertEqual(sum(connection.lost for connection in connections), 2)
+        self.assertEqual(len({id(stream._bucket) for stream in juliet.mesh._all}), 1, "bytes count together")
         for connection in connections:
             connection.transport.abortConnection()
         while juliet.mesh._all:
             yield pause(0.02)
-        self.assertEqual(dict(juliet.mesh._perAddress), {})
+        self.assertEqual((dict(juliet.mesh._perAddress), juliet.mesh._buckets), ({}, {}))
 
 
 class _Waiting(Protocol):

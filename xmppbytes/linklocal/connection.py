@@ -25,7 +25,7 @@ NS_STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
 
 # Seconds that the other side has for its closing tag, and to close the connection.
 CLOSE_TIMEOUT = 5.0
-# What one peer may send on average, bytes a second.
+# What one address may send on average over all its connections, bytes a second.
 BYTES_PER_SECOND = 1 << 20
 
 
@@ -56,9 +56,10 @@ class XmlConnection(Protocol):
     log = Logger()
     transport: Any
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, bucket: TokenBucket | None = None) -> None:
         """
         @param clock: the reactor, or a L{twisted.internet.task.Clock}.
+        @param bucket: what may be read; C{None}: its own, of L{BYTES_PER_SECOND}.
         """
         self.address = ""
         self.ownAddress = ""
@@ -69,7 +70,7 @@ class XmlConnection(Protocol):
         self._clean = False
         self._headerSent = False
         self._timer: IDelayedCall | None = None
-        self._bucket = TokenBucket(BYTES_PER_SECOND, clock.seconds)
+        self._bucket = bucket or TokenBucket(BYTES_PER_SECOND, clock.seconds)
         self._throttle: IDelayedCall | None = None
         # Reasons not to read: what we have sent is not taken, or it is not known yet who speaks.
         self._blocked = False

@@ -19,8 +19,10 @@ from twisted.words.protocols.jabber.xmlstream import XMPPHandlerCollection
 from twisted.words.xish.domish import Element
 from twisted.words.xish.utility import EventDispatcher
 
+from xmppbytes.core.throttle import TokenBucket
 from xmppbytes.errors import BytestreamError, NotReachable
 from xmppbytes.linklocal.caller import Caller
+from xmppbytes.linklocal.connection import BYTES_PER_SECOND
 from xmppbytes.linklocal.discovery import Discovery
 from xmppbytes.linklocal.identify import Identifier
 from xmppbytes.linklocal.istream import Security
@@ -79,6 +81,7 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         self._streams: dict[str, PeerStream] = {}
         self._all: set[PeerStream] = set()
         self._perAddress: Counter[str] = Counter()
+        self._buckets: dict[str, TokenBucket] = {}
         self._calls: dict[str, list[Deferred[PeerStream]]] = {}
         self._calling: dict[str, Deferred[Any]] = {}
         self._requests = PendingRequests(reactor)
@@ -260,7 +263,9 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
             self.log.warn("{address} has too many connections, or all together: refused", address=address)
             return None
         self._perAddress[address] += 1
-        stream = PeerStream(self._reactor, self, accepted=address)
+        if address not in self._buckets:
+            self._buckets[address] = TokenBucket(BYTES_PER_SECOND, self._reactor.seconds)
+        stream = PeerStream(self._reactor, self, accepted=address, bucket=self._buckets[address])
         self._all.add(stream)
         # Nobody waits for a stream that somebody else has opened.
         stream.ready.addErrback(lambda failure: failure.trap(BytestreamError) and None)
@@ -352,7 +357,7 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         if stream.accepted:
             self._perAddress[stream.accepted] -= 1
             if not self._perAddress[stream.accepted]:
-                del self._perAddress[stream.accepted]
+                del self._perAddress[stream.accepted], self._buckets[stream.accepted]
         key = foldText(stream.peer)
         if self._streams.get(key) is stream:
             del self._streams[key]

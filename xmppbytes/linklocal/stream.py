@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
+from xmppbytes.core.throttle import TokenBucket
 from xmppbytes.errors import NotReachable, Refused, WireError
 from xmppbytes.linklocal.connection import NS_STREAMS, Phase, XmlConnection
 from xmppbytes.linklocal.istream import IStreamOwner, TLSPolicy
@@ -63,14 +64,22 @@ class PeerStream(XmlConnection):
     @ivar ready: fires with the stream when stanzas can be exchanged; fails with a L{BytestreamError}.
     """
 
-    def __init__(self, clock: IReactorTime, owner: IStreamOwner, peer: str = "", accepted: str = "") -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        owner: IStreamOwner,
+        peer: str = "",
+        accepted: str = "",
+        bucket: TokenBucket | None = None,
+    ) -> None:
         """
         @param clock: the reactor, or a L{twisted.internet.task.Clock}.
         @param owner: decides, and gets the stanzas.
         @param peer: whom we have called; empty: we were called.
         @param accepted: from which address we were called.
+        @param bucket: what may be read, for all connections from there together.
         """
-        super().__init__(clock)
+        super().__init__(clock, bucket)
         self._owner = owner
         self.peer = peer
         self.initiator = bool(peer)
