@@ -8,9 +8,10 @@ comes from our own account.
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
@@ -62,7 +63,11 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
         Connect the account.
         """
         self._connecting = Deferred.fromCoroutine(self._connect())
-        self._connecting.addErrback(lambda failure: None)
+        self._connecting.addErrback(self._notConnecting)
+
+    def _notConnecting(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("nothing is forwarded, by our own fault", failure=failure)
 
     async def _connect(self) -> None:
         while True:
@@ -107,8 +112,9 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
                 self.log.warn("too many messages: the rest of this minute is not forwarded")
             return
         self._lastSpeaker = event["from"]
-        warning = "" if event["tls"] else " (not encrypted)"
-        self._tell(f"{event['from']}{warning}: {event['text']}")
+        # A line of its own with a name at its beginning would look like what somebody else has said.
+        text = event["text"].replace("\n", "\n  ")
+        self._tell(f"{event['from']}{_warning(event)}: {text}")
         self.log.info("forwarded a message of {name}", name=event["from"])
 
     def _tell(self, text: str) -> None:
@@ -162,3 +168,9 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
             self.log.info("brought an answer to {name}", name=name)
 
         return Deferred.fromCoroutine(say())
+
+
+def _warning(event: Event) -> str:
+    if not event["tls"]:
+        return " (not encrypted)"
+    return "" if event["pinned"] else " (key not known before)"

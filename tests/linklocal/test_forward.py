@@ -68,8 +68,8 @@ class ForwarderTests(TestCase):
         self.said.append((name, text))
         return fail(NotReachable("gone")) if "lost" in text else succeed(None)
 
-    def hear(self, name, text, tls=True):
-        self.forwarder.onEvent({"event": "im", "from": name, "text": text, "tls": tls})
+    def hear(self, name, text, tls=True, pinned=True):
+        self.forwarder.onEvent({"event": "im", "from": name, "text": text, "tls": tls, "pinned": pinned})
 
     def bodies(self):
         return [(message["to"], str(message.body)) for message in self.account.sent]
@@ -87,13 +87,15 @@ class ForwarderTests(TestCase):
         What is said to us goes to the address, as text of our own; other events do not.
         """
         self.hear(ROMEO, "M'lady")
-        self.hear(NURSE, "psst", tls=False)
+        self.hear(NURSE, "psst", tls=False, pinned=False)
+        self.hear(NURSE, f"a\n{ROMEO}: b", pinned=False)
         self.forwarder.onEvent({"event": "buddy-on", "name": ROMEO})
         self.assertEqual(
             self.bodies(),
             [
                 ("juliet@capulet.lit", f"{ROMEO}: M'lady"),
                 ("juliet@capulet.lit", f"{NURSE} (not encrypted): psst"),
+                ("juliet@capulet.lit", f"{NURSE} (key not known before): a\n  {ROMEO}: b"),
             ],
         )
         self.assertFalse(any(message.hasAttribute("from") for message in self.account.sent))
@@ -162,6 +164,14 @@ class ForwarderTests(TestCase):
         self.assertEqual(len(self.account.tries), 2)
         self.clock.advance(300)
         self.assertEqual(len(self.account.tries), 2)
+
+    def test_ownFault(self):
+        """
+        What nobody has foreseen is in the log.
+        """
+        self.account.outcome = fail(RuntimeError("oops"))
+        self.forwarder.start()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_stopped(self):
         """
