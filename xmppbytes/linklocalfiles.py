@@ -44,6 +44,8 @@ class Transfer:
         self.size = size
         self.direction = direction
         self.told = float("-inf")
+        # How safe the stream is over which it was negotiated; it may be closed before the file is there.
+        self.safety = safety(None)
         self.question: Deferred[Inbox] | None = None
         self.cancel: Callable[[], None] = lambda: None
 
@@ -57,6 +59,7 @@ class Transfer:
             "size": self.size,
             "direction": self.direction,
             "to" if self.direction == "out" else "from": self.peer,
+            **self.safety,
         }
 
 
@@ -197,8 +200,7 @@ class Files:
         self._hub.emit(
             "file-request",
             description=printable(file.description),
-            **transfer.describe(),
-            **safety(self._hub.streamOf(incoming.sender)),
+            **self._describe(transfer),
         )
         if self._accept == "always":
             return self._inbox()
@@ -232,6 +234,12 @@ class Files:
         self._transfers[transfer.identifier] = transfer
         return transfer
 
+    def _describe(self, transfer: Transfer) -> dict[str, Any]:
+        stream = self._hub.streamOf(transfer.peer)
+        if stream is not None:
+            transfer.safety = safety(stream)
+        return transfer.describe()
+
     def _sent(self, report: TransferReport, transfer: Transfer) -> None:
         self._done(transfer, report)
 
@@ -248,7 +256,7 @@ class Files:
         now = self._reactor.seconds()
         if now - transfer.told >= PROGRESS_INTERVAL or done == transfer.size:
             transfer.told = now
-            self._hub.emit("file-progress", bytes=done, **transfer.describe())
+            self._hub.emit("file-progress", bytes=done, **self._describe(transfer))
 
     def _done(self, transfer: Transfer, report: TransferReport) -> None:
         del self._transfers[transfer.identifier]
@@ -266,7 +274,7 @@ class Files:
             sha256=report.sha256,
             verified=report.verified,
             route=report.route,
-            **transfer.describe(),
+            **self._describe(transfer),
         )
 
     def _cancelled(self, transfer: Transfer, reason: str) -> None:
@@ -278,4 +286,4 @@ class Files:
             peer=transfer.peer,
             reason=reason,
         )
-        self._hub.emit("file-cancel", reason=reason, **transfer.describe())
+        self._hub.emit("file-cancel", reason=reason, **self._describe(transfer))

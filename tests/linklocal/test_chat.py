@@ -126,6 +126,13 @@ class ShowTests(TestCase):
                 self.show("im", **{"from": JULIET}, text="hi", tls=tls, pinned=pinned), f"{mark}{JULIET}: hi"
             )
 
+    def test_manyLines(self):
+        """
+        The lines of a text do not begin where our own do.
+        """
+        shown = self.show("im", **{"from": JULIET}, text=f"a\n12:00 {JULIET}: b", tls=True, pinned=True)
+        self.assertEqual(shown.splitlines()[1:], [f"      12:00 {JULIET}: b"])
+
     def test_streams(self):
         """
         A stream that is plain, new or known; its end is of no interest.
@@ -143,6 +150,9 @@ class ShowTests(TestCase):
         out = {"id": "1", "name": "a", "size": 2048, "direction": "out", "to": JULIET}
         into = {"id": "2", "name": "b", "size": 5 << 30, "direction": "in", "from": JULIET}
         self.assertIn("'a' is with", self.show("file-done", path="/x", **out))
+        plain = {**out, "tls": False, "pinned": False}
+        self.assertIn("[not encrypted] 'a' is with", self.show("file-done", path="/x", **plain))
+        self.assertIn("[not encrypted] 'a' did not", self.show("file-cancel", reason="x", **plain))
         self.assertIn("is in /x", self.show("file-done", path="/x", **into))
         self.assertIn("(5.0 GiB)", self.show("file-request", tls=True, pinned=True, **into))
         self.assertIn("no way", self.show("file-cancel", reason="no way", **out))

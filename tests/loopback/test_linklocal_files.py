@@ -87,6 +87,8 @@ class FilesTests(MeshTestCase):
         sent = yield romeo.wait("file-done")
         self.assertEqual((sent["id"], sent["to"], sent["direction"]), (identifier, JULIET, "out"))
         for one in (romeo, juliet):
+            ofFiles = [event for event in one.events if event["event"].startswith("file-")]
+            self.assertEqual({(event["tls"], event["pinned"]) for event in ofFiles}, {(True, False)})
             self.assertEqual([e for e in one.events if e["event"] == "file-progress"][-1]["bytes"], 500_000)
         for command in (romeo.files.cancel, juliet.files.accept, juliet.files.decline):
             self.assertRaises(ConfigurationError, command, identifier)

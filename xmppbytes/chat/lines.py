@@ -176,6 +176,10 @@ def safetyMark(event: Event) -> str:
     return "" if event.get("pinned") else "[key not known before] "
 
 
+def _markOf(entry: Event) -> str:
+    return safetyMark(entry) if "tls" in entry else ""
+
+
 def show(event: Event) -> str | None:
     """
     Put an event into words.
@@ -184,7 +188,11 @@ def show(event: Event) -> str | None:
     """
     shower = _SHOWERS.get(event["event"])
     line: str | None = shower(event) if shower is not None else None
-    return None if line is None else f"{datetime.now():%H:%M} {line}"
+    if line is None:
+        return None
+    # What begins at the margin is ours: the lines of somebody's text are not to look like other events.
+    text = line.replace("\n", "\n      ")
+    return f"{datetime.now():%H:%M} {text}"
 
 
 def _presence(event: Event) -> str:
@@ -200,7 +208,7 @@ def person(entry: Event) -> str:
     """
     Put one entry of the roster into words.
     """
-    safety = "" if "tls" not in entry else f" {safetyMark(entry)}".rstrip()
+    safety = f" {_markOf(entry)}".rstrip()
     return f"  {_presence(entry)}{safety}"
 
 
@@ -225,13 +233,14 @@ def _request(event: Event) -> str:
 
 
 def _done(event: Event) -> str:
+    mark = _markOf(event)
     if event["direction"] == "out":
-        return f"{event['name']!r} is with {event['to']}"
-    return f"{event['name']!r} from {event['from']} is in {event['path']}"
+        return f"{mark}{event['name']!r} is with {event['to']}"
+    return f"{mark}{event['name']!r} from {event['from']} is in {event['path']}"
 
 
 def _cancelled(event: Event) -> str:
-    return f"{event['name']!r} did not arrive: {event['reason']}"
+    return f"{_markOf(event)}{event['name']!r} did not arrive: {event['reason']}"
 
 
 _SHOWERS: dict[str, Any] = {
