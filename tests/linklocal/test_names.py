@@ -35,8 +35,11 @@ class NamesTests(TestCase):
         """
         for name in (SERVICE, (b"a", b"b", *SERVICE), (b"a", b"_ipp", b"_tcp", b"local")):
             self.assertIs(presenceName(name), None)
-        for label in (b"\xff", b"a\nb", b"a\x1bb", "a\u2028b".encode()):
+        for label in (b"\xff", b"a\nb", b"a\x1bb", "a\u2028b".encode(), "a\u202eb".encode()):
             self.assertIs(presenceName((label, *SERVICE)), None)
+        self.assertIs(presenceName(("jul\u200biet@pronto".encode(), *SERVICE)), None)
+        joined = "\u0645\u06cc\u200c\u062e@pronto"
+        self.assertEqual(presenceName((joined.encode(), *SERVICE)), joined)
 
     def test_comparedWithoutCase(self):
         """

@@ -18,6 +18,7 @@ SERVICE_TYPES: Name = (b"_services", b"_dns-sd", b"_udp", b"local")
 
 # libpurple does not escape a name in the stream header that it sends: these break its XML.
 _UNSAFE = re.compile('[&<"]')
+_JOINERS = "\u200c\u200d"
 _NOT_IN_A_HOST_LABEL = re.compile("[^A-Za-z0-9-]+")
 
 
@@ -52,7 +53,12 @@ def presenceName(name: Name) -> str | None:
 
 
 def _hasControls(text: str) -> bool:
-    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+    # Format characters turn the direction of a line or cannot be seen at all: with them anybody could bear a
+    # name that looks like another one. The two joiners are letters' business.
+    return any(
+        unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
+        for character in text
+    )
 
 
 def presenceNames(user: str, machine: str, separator: str = "") -> Iterator[str]:
