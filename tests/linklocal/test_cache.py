@@ -52,6 +52,19 @@ class CacheTests(TestCase):
         self.assertEqual(len(self.removed), 1)
         self.assertEqual(len(self.cache), 0)
 
+    def test_longestLife(self):
+        """
+        A record that claims to be valid for years is forgotten after two hours, renewed or not.
+        """
+        record = Record(JULIET, dns.TXT, 2**31 - 1, b"\3a=b")
+        self.cache.add([record])
+        self.advance(60)
+        self.cache.add([record])
+        self.advance(module.MAX_TTL - 1, 10)
+        self.assertEqual(len(self.cache), 1)
+        self.advance(2)
+        self.assertEqual((len(self.cache), len(self.refreshed)), (0, 4))
+
     def test_renewal(self):
         """
         A record that comes again lives on, and is not news.

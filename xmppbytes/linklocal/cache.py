@@ -15,6 +15,8 @@ MAX_RECORDS = 8192
 MAX_BYTES = 4 << 20
 # Of one name and type; a host may have a handful of addresses. The pointers to all persons are one set.
 MAX_PER_KEY = 2048
+# Whatever a stranger claims, nothing stays longer without being heard again, in seconds.
+MAX_TTL = 7200
 # What has been taken back lives this long, so that another owner can object (section 10.1).
 GOODBYE_DELAY = 1.0
 # A record that is wanted is asked for again at these parts of its life, 2 % more at random.
@@ -38,7 +40,7 @@ class Entry:
     def __init__(self, record: Record, now: float) -> None:
         self.record = record
         self.received = now
-        self.expires = now + record.ttl
+        self.expires = now + min(record.ttl, MAX_TTL)
         self.stage = 0
         self.timer: IDelayedCall | None = None
 
@@ -103,7 +105,8 @@ class Cache:
                 self._endIn(entry, GOODBYE_DELAY)
             return False
         if entry is not None:
-            entry.record, entry.received, entry.expires, entry.stage = record, now, now + record.ttl, 0
+            entry.record, entry.received, entry.stage = record, now, 0
+            entry.expires = now + min(record.ttl, MAX_TTL)
             self._arm(entry)
             return False
         if not self._hasRoom(record, entries):
