@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.linklocal.fakes import FakeDiscovery
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
-from xmppbytes.linklocal.identify import Identifier
+from xmppbytes.linklocal.identify import MAX_CANDIDATES, Identifier
 from xmppbytes.linklocal.surroundings import LinkSurroundings
 
 JULIET, NURSE = "juliet@pronto", "nurse@verona"
@@ -73,6 +73,17 @@ class IdentifyTests(TestCase):
         self.assertEqual(self.successResultOf(self.identify("169.254.1.3", None)), NURSE)
         self.assertIn(f"{JULIET}, {NURSE}", self.refused(self.identify("169.254.1.1", None)))
         self.assertIn("nobody", self.refused(self.identify("169.254.1.9", None)))
+
+    def test_unclaimedAmongMany(self):
+        """
+        However many people there are, nobody who has this address is passed over.
+        """
+        for number in range(MAX_CANDIDATES):
+            self.discovery.add(f"n{number}@x", 1, f"169.254.9.{number}")
+        self.discovery.add("tybalt@verona", 1, "169.254.1.3")
+        self.discovery.add("paris@verona", 1, "169.254.1.7")
+        self.assertIn(f"{NURSE}, tybalt@verona", self.refused(self.identify("169.254.1.3", None)))
+        self.assertEqual(self.successResultOf(self.identify("169.254.1.7", None)), "paris@verona")
 
     def test_goneMeanwhile(self):
         """

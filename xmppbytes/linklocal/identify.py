@@ -52,8 +52,12 @@ class Identifier:
             raise Refused(f"{address} has come over no link that we are on: XMPP is for neighbours here")
         if claimed is not None:
             return await self._claimed(address, link, claimed)
-        names = self._discovery.everybody(link)[:MAX_CANDIDATES]
-        found = await self._owners(address, link, names)
+        # First those of whom the address is known already: among many people none of them is passed over.
+        names = sorted(
+            self._discovery.everybody(link),
+            key=lambda one: address not in self._discovery.knownAddresses(one),
+        )
+        found = await self._owners(address, link, names[:MAX_CANDIDATES])
         if len(found) != 1:
             raise Refused(
                 f"{address} does not say who it is, and belongs to {', '.join(found) or 'nobody'} on {link}"
