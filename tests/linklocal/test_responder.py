@@ -396,6 +396,17 @@ class AnsweringTests(ResponderTestCase):
         self.assertEqual((reply.id, reply.questions), (77, (question,)))
         self.assertEqual({(r.ttl, r.flush) for r in reply.answers + reply.additionals}, {(10, False)})
 
+    def test_legacyAvatar(self):
+        """
+        A big avatar goes to the group only: the address of whoever asks for it alone may be forged.
+        """
+        self.responder.update(makeZone(icon=bytes(20_000)))
+        self.responder.query(Message(questions=(Question(JULIET, dns.NULL),)), ("169.254.7.9", 40000))
+        self.assertEqual(self.port.unicasts, [])
+        self.responder.update(makeZone(icon=bytes(1000)))
+        self.responder.query(Message(questions=(Question(JULIET, dns.NULL),)), ("169.254.7.9", 40000))
+        self.assertEqual(len(self.port.unicasts), 1)
+
     def test_legacyLimit(self):
         """
         Plain queries are answered so many times a second.

@@ -211,7 +211,9 @@ class Responder:
         return list(found.values())
 
     def _replyAlone(self, message: Message, source: Source, answers: list[Record], zone: Zone) -> None:
-        if self._legacy.admits():
+        # The address of the asker may be forged: no avatar of 64 KiB goes to somebody who has not asked.
+        answers = [record for record in answers if len(record.data) < DATAGRAM_ROOM]
+        if answers and self._legacy.admits():
             for datagram in pack(legacyReply(message, answers, zone.additionals(answers)), DATAGRAM_ROOM):
                 self._link.send(datagram, source)
 
