@@ -20,7 +20,11 @@ from prompt_toolkit.output import DummyOutput
 from twisted.trial.unittest import SynchronousTestCase
 
 from xmppbytes.chat import command, screen
-from xmppbytes.chat.connection import CommandFailed, ControlClient
+from xmppbytes.chat.connection import MAX_LINE, CommandFailed, ControlClient
+from xmppbytes.linklocal.events import describe
+from xmppbytes.linklocal.presence import Presence
+from xmppbytes.linklocal.roster import MAX_BUDDIES, Buddy
+from xmppbytes.wire.txt import encodePairs
 
 JULIET = "juliet@pronto"
 ROSTER = {"name": "me@here", "roster": [{"name": JULIET, "status": "avail", "message": ""}]}
@@ -94,6 +98,17 @@ class ConnectionTests(ChatTestCase):
     """
     Commands and events.
     """
+
+    def test_longestRoster(self):
+        """
+        A roster of as many people as there can be, each of whom tells all that fits, can be read.
+        """
+        text = encodePairs([(key, '"' * 255) for key in ("1st", "last", "nick", "email")])
+        more = encodePairs([(key, '"' * 255) for key in ("jid", "msg")])
+        buddy = Buddy('"' * 63, Presence.fromText(text + more), {"eth0"}, "/" * 100, "a" * 40)
+        entry = {**describe(buddy), "tls": False, "pinned": False}
+        self.assertGreater(len(json.dumps(entry)), 3000)
+        self.assertLess(len(json.dumps(entry)) * MAX_BUDDIES, MAX_LINE)
 
     def test_commands(self):
         """

@@ -13,8 +13,8 @@ from xmppbytes.errors import BytestreamError
 
 Event = dict[str, Any]
 
-# The longest line that is read; a roster of two thousand people fits.
-MAX_LINE = 4 << 20
+# The longest line that is read; a roster of as many people as there can be, who tell all they can, fits.
+MAX_LINE = 16 << 20
 
 
 class CommandFailed(BytestreamError):
