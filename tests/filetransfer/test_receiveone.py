@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.filetransfer.world import JULIET, ROMEO, FileTestCase
 from xmppbytes.errors import Refused, TransferError
+from xmppbytes.filetransfer import storage
 from xmppbytes.filetransfer.methods import StreamMethod
 from xmppbytes.filetransfer.receiveone import receiveFile
 from xmppbytes.filetransfer.stack import addFileTransfer
@@ -65,6 +66,18 @@ class ReceiveFileTests(FileTestCase):
         self.pump()
         self.failureResultOf(job[0])
         self.failureResultOf(receiving, Refused)
+
+    def test_disconnectsAtOnce(self) -> None:
+        """
+        The sender hears of a full disk although the application then goes offline at once.
+        """
+        self.patch(storage, "RESERVE", 1 << 62)
+        receiving = self.receive()
+        failed = receiving.addErrback(lambda failure: self.server.disconnect(JULIET))
+        done = self.send()
+        self.pump()
+        self.successResultOf(failed)
+        self.assertIn("there is no room", str(self.failureResultOf(done, Refused).value))
 
     def test_cancelled(self) -> None:
         """

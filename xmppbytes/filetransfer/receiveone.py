@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.errors import BytestreamError, Refused
@@ -43,7 +45,10 @@ def receiveFile(
 
     def ended(result: Any) -> Any:
         receiving.stop("no more files are received")
-        return result
+        if isinstance(result, Failure) and result.check(CancelledError):
+            return result
+        # In the next turn: the sender's answer is on its way before the application can disconnect.
+        return deferLater(clock, 0, lambda: result)
 
     return done.addBoth(ended)
 
