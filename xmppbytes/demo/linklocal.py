@@ -58,18 +58,19 @@ def _cable() -> None:
     """
     Join two interfaces. Both ends are on this machine, which must believe in its own addresses.
     """
-    for command in (
-        "link set lo up",
-        "link add l1 type veth peer name r1",
-        "addr add 10.1.0.1/24 dev l1",
-        "addr add 10.1.0.2/24 dev r1",
-        "link set l1 up",
-        "link set r1 up",
-    ):
-        subprocess.run(["ip", *command.split()], check=True)
+    _ip("link set lo up", "link add l1 type veth peer name r1")
+    _ip("addr add 10.1.0.1/24 dev l1", "addr add 10.1.0.2/24 dev r1")
     for interface in ("l1", "r1"):
         for setting, value in (("accept_local", "1"), ("rp_filter", "0")):
             Path(f"/proc/sys/net/ipv4/conf/{interface}/{setting}").write_text(value)
+        # Nobody else can have our addresses. Without this those of IPv6 can be used a second or two late.
+        Path(f"/proc/sys/net/ipv6/conf/{interface}/accept_dad").write_text("0")
+    _ip("link set l1 up", "link set r1 up")
+
+
+def _ip(*commands: str) -> None:
+    for command in commands:
+        subprocess.run(["ip", *command.split()], check=True)
 
 
 class _Person:
@@ -110,11 +111,15 @@ class _Person:
     async def wait(self, event: str, **match: object) -> Event:
         """
         Wait for an event.
+
+        @raise CommandFailed: when a file is cancelled meanwhile.
         """
         while True:
             for one in self._events:
                 if one["event"] == event and match.items() <= one.items():
                     return one
+                if one["event"] == "file-cancel":
+                    raise CommandFailed(f"{self.name} did not see the file through: {one}")
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
