@@ -64,7 +64,9 @@ def _cable() -> None:
         for setting, value in (("accept_local", "1"), ("rp_filter", "0")):
             Path(f"/proc/sys/net/ipv4/conf/{interface}/{setting}").write_text(value)
         # Nobody else can have our addresses. Without this those of IPv6 can be used a second or two late.
-        Path(f"/proc/sys/net/ipv6/conf/{interface}/accept_dad").write_text("0")
+        detection = Path(f"/proc/sys/net/ipv6/conf/{interface}/accept_dad")
+        if detection.exists():
+            detection.write_text("0")
     _ip("link set l1 up", "link set r1 up")
 
 
