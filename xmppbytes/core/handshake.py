@@ -26,7 +26,8 @@ from zope.interface import implementer
 
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.origin import plainPeer
-from xmppbytes.errors import BytestreamError, NegotiationError, WireError
+from xmppbytes.errors import BytestreamError, LimitReached, NegotiationError, WireError
+from xmppbytes.interfaces import IStreamHost
 
 # Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
 # is not to grow with the number of strangers.
@@ -136,6 +137,20 @@ class HandshakeProtocol(Protocol):
         """
         The connection is there. A client sends its opening.
         """
+
+    def admitTo(self, host: IStreamHost) -> None:
+        """
+        Be counted as an accepted connection; one too many is closed at once.
+
+        @param host: counts.
+        """
+        accepted = getattr(self.factory, "accepted", None)
+        if accepted is not None:
+            accepted(self.transport)
+        try:
+            host.admit(self)
+        except LimitReached as e:
+            self.fail(e)
 
     def messageReceived(self, message: Any) -> None:
         """

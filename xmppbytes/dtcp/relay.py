@@ -144,13 +144,7 @@ class RelayProtocol(HandshakeProtocol):
         """
         Be counted; one connection too many is closed at once.
         """
-        accepted = getattr(self.factory, "accepted", None)
-        if accepted is not None:
-            accepted(self.transport)
-        try:
-            self._relay.rendezvous.admit(self)
-        except LimitReached as e:
-            self.fail(e)
+        self.admitTo(self._relay.rendezvous)
 
     def messageReceived(self, message: Request) -> None:
         """

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import AcceptingFactory, HandshakeProtocol
 from xmppbytes.core.leg import LegKind
-from xmppbytes.errors import BytestreamError, KeyTaken, LimitReached, NegotiationError, Refused
+from xmppbytes.errors import BytestreamError, KeyTaken, NegotiationError, Refused
 from xmppbytes.interfaces import ILeg, IStreamHost
 from xmppbytes.s5b.address import isDestinationAddress
 from xmppbytes.wire.socks5 import (
@@ -61,13 +61,7 @@ class StreamHostProtocol(HandshakeProtocol):
         """
         Be counted; one connection too many is closed at once.
         """
-        accepted = getattr(self.factory, "accepted", None)
-        if accepted is not None:
-            accepted(self.transport)
-        try:
-            self._streamHost.admit(self)
-        except LimitReached as e:
-            self.fail(e)
+        self.admitTo(self._streamHost)
 
     def messageReceived(self, message: ServerEvent) -> None:
         """
