@@ -85,7 +85,9 @@ def soak(minutes: float, workers: int) -> int:
             )
     finally:
         lab.stopAll()
-    return verdict(seen, failures)
+    wrong = complaints(seen, failures)
+    print("\n".join(wrong) or f"flat for {len(seen)} rounds")
+    return 1 if wrong else 0
 
 
 def served(peer: Peer, load: str) -> bool:
@@ -96,15 +98,19 @@ def served(peer: Peer, load: str) -> bool:
     return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def verdict(seen: list[tuple[int, int]], failures: list[str]) -> int:
+def complaints(seen: list[tuple[int, int]], failures: list[str]) -> list[str]:
     """
     Compare what was used after the second round with what was used at the end.
+
+    @param seen: KiB resident and open descriptors, after each round.
+    @param failures: the loads that were not served.
+    @return: what is wrong, a line each; nothing of a service that stayed flat.
     """
     grown = seen[-1][0] - seen[1][0]
     opened = seen[-1][1] - seen[1][1]
-    for load in failures:
-        print(f"FAILED: {load}")
-    print(f"after {len(seen)} rounds: {grown:+} KiB, {opened:+} descriptors since the second")
-    good = not failures and grown <= MAY_GROW and opened <= 0
-    print("flat" if good else "NOT flat")
-    return 0 if good else 1
+    wrong = [f"not served: {load}" for load in failures]
+    if grown > MAY_GROW:
+        wrong.append(f"memory grew by {grown} KiB after the second round, {MAY_GROW} KiB are allowed")
+    if opened > 0:
+        wrong.append(f"{opened} descriptors more than after the second round")
+    return wrong
