@@ -17,6 +17,7 @@ from xmppbytes.linklocal.cache import Cache
 from xmppbytes.linklocal.ilink import ILinkPort
 from xmppbytes.linklocal.names import SERVICE, foldText, instanceName, presenceName
 from xmppbytes.linklocal.responder import DATAGRAM_ROOM
+from xmppbytes.linklocal.timers import cancelAll
 from xmppbytes.wire.dnsdata import pointerOf, serviceOf
 from xmppbytes.wire.mdns import Message, Name, Question, Record, fold
 from xmppbytes.wire.mdnspack import pack
@@ -81,7 +82,7 @@ class Browser:
         Ask no more, and forget everything without telling.
         """
         calls = [call for group in self._confirming.values() for call in group]
-        _cancel([*calls, *self._retries.values(), *([self._query] if self._query else [])])
+        cancelAll([*calls, *self._retries.values(), *([self._query] if self._query else [])])
         self._query = None
         self._retries.clear()
         self._confirming.clear()
@@ -230,7 +231,7 @@ class Browser:
         calls = [*self._confirming.pop(foldText(name), ())]
         if foldText(name) in self._retries:
             calls.append(self._retries.pop(foldText(name)))
-        _cancel(calls)
+        cancelAll(calls)
         self.cache.drop(instanceName(name), dns.SRV)
         self.cache.drop(instanceName(name), dns.TXT)
 
@@ -252,7 +253,7 @@ class Browser:
         for record in services if self._confirming else ():
             name = foldText(presenceName(record.name) or "")
             if record.type == dns.SRV and record.ttl and name in self._confirming:
-                _cancel(self._confirming.pop(name))
+                cancelAll(self._confirming.pop(name))
 
     def _unconfirmed(self, name: str) -> None:
         del self._confirming[foldText(name)]
@@ -315,9 +316,3 @@ def _concerned(news: list[Record]) -> list[str]:
             if name is not None:
                 names.append(name)
     return names
-
-
-def _cancel(calls: list[IDelayedCall]) -> None:
-    for call in calls:
-        if call.active():
-            call.cancel()

@@ -320,6 +320,9 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         key = foldText(stream.peer)
         old = self._streams.get(key)
         self._streams[key] = stream
+        link = self._discovery.linkOf(stream.address, stream.ownAddress)
+        if link is not None:
+            stream.addresses = frozenset(self._discovery.knownAddresses(stream.peer, link))
         self.log.info(
             "stream with {peer} ({address}): {safety}",
             peer=stream.peer,

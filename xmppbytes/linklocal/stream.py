@@ -56,6 +56,7 @@ class PeerStream(XmlConnection):
     One stream.
 
     @ivar peer: the presence name of the other side; C{""} until it is known.
+    @ivar addresses: what the peer's addresses on this link were when the stream began.
     @ivar initiator: whether we have opened it.
     @ivar tls: whether it is encrypted.
     @ivar pin: what is known of the peer's key.
@@ -82,6 +83,7 @@ class PeerStream(XmlConnection):
         super().__init__(clock, bucket)
         self._owner = owner
         self.peer = peer
+        self.addresses: frozenset[str] = frozenset()
         self.initiator = bool(peer)
         self.accepted = accepted
         self.tls = False
