@@ -199,6 +199,7 @@ class LinkLocalService(MultiService):
         self.discovery.stop()
         self._fetcher.stop()
         yield self.mesh.stop("going offline")
+        self.mesh.security.pins.save()
         if self._forwarder is not None:
             yield Deferred.fromCoroutine(self._forwarder.stop())
         yield super().stopService()

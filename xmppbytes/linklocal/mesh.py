@@ -74,6 +74,7 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         self._reactor = reactor
         self._discovery = discovery
         self.security = security
+        security.pins.inUse = lambda name: self.stream(name) is not None
         self.listener: Any = None
         self.description: list[Element] = []
         self._identifier = Identifier(reactor, discovery)
