@@ -83,7 +83,7 @@ class LinkLocalService(MultiService):
         self._machine = values["machine"] or socket.gethostname().partition(".")[0]
         self._presence = presenceFrom(values)
         self._icon = self._loadIcon(values["avatar"])
-        self.hub = EventHub()
+        self.hub = EventHub(reactor)
         self.roster = Roster(reactor)
         self.discovery = Discovery(
             reactor,
@@ -200,6 +200,7 @@ class LinkLocalService(MultiService):
         self._fetcher.stop()
         yield self.mesh.stop("going offline")
         self.mesh.security.pins.save()
+        self.hub.stop()
         if self._forwarder is not None:
             yield Deferred.fromCoroutine(self._forwarder.stop())
         yield super().stopService()

@@ -49,9 +49,8 @@ class LineDamperTests(TestCase):
         self.clock = Clock()
         self.damper = LineDamper(self.clock, 2, 4)
         self.told = []
-        observer = self.note
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        globalLogPublisher.addObserver(self.note)
+        self.addCleanup(globalLogPublisher.removeObserver, self.note)
 
     def note(self, event):
         if event["log_namespace"] == LineDamper.log.namespace:

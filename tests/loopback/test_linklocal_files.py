@@ -28,7 +28,7 @@ class Filer:
 
     def __init__(self, person: Person, folder: Path, accept: str) -> None:
         self.person = person
-        self.hub = EventHub()
+        self.hub = EventHub(reactor)
         self.hub.streamOf = person.mesh.stream
         self.events = []
         self.hub.addListener(self.events.append)

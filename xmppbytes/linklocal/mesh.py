@@ -27,12 +27,16 @@ from xmppbytes.linklocal.discovery import Discovery
 from xmppbytes.linklocal.identify import Identifier
 from xmppbytes.linklocal.istream import Security
 from xmppbytes.linklocal.names import foldText
+from xmppbytes.linklocal.pace import LineDamper, PerMinute
 from xmppbytes.linklocal.requests import NotAnswered, PendingRequests
 from xmppbytes.linklocal.stream import PeerStream
 
 # How many connections may be open, in all and with one address.
 MAX_STREAMS = 256
 MAX_STREAMS_PER_ADDRESS = 8
+# How many of them one address, and all, may open a minute.
+MAX_NEW_PER_ADDRESS = 120
+MAX_NEW = 6000
 REQUEST_TIMEOUT = 30.0
 
 
@@ -86,6 +90,8 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         self._calls: dict[str, list[Deferred[PeerStream]]] = {}
         self._calling: dict[str, Deferred[Any]] = {}
         self._requests = PendingRequests(reactor)
+        self._lines = LineDamper(reactor)
+        self._accepting = PerMinute(reactor.seconds, MAX_NEW_PER_ADDRESS, MAX_NEW)
         self._stopped: list[Deferred[None]] = []
         self.xmlstream: MeshStream | None = None
 
@@ -145,12 +151,13 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
 
     def _notDelivered(self, failure: Failure, recipient: str, stanza: Element) -> None:
         failure.trap(BytestreamError)
-        self.log.info(
-            "a <{name}/> to {recipient} is not delivered: {error}",
-            name=stanza.name,
-            recipient=recipient,
-            error=failure.value,
-        )
+        if self._lines.admits(recipient):
+            self.log.info(
+                "a <{name}/> to {recipient} is not delivered: {error}",
+                name=stanza.name,
+                recipient=recipient,
+                error=failure.value,
+            )
 
     def deliver(self, recipient: str, stanza: Element) -> "Deferred[PeerStream]":
         """
@@ -260,8 +267,10 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         See L{Factory}: somebody calls.
         """
         address = str(getattr(addr, "host", ""))
-        if len(self._all) >= MAX_STREAMS or self._perAddress[address] >= MAX_STREAMS_PER_ADDRESS:
-            self.log.warn("{address} has too many connections, or all together: refused", address=address)
+        isFull = len(self._all) >= MAX_STREAMS or self._perAddress[address] >= MAX_STREAMS_PER_ADDRESS
+        if isFull or not self._accepting.admits(address):
+            if self._lines.admits(address):
+                self.log.warn("{address} has too many connections, or all together: refused", address=address)
             return None
         self._perAddress[address] += 1
         if address not in self._buckets:
@@ -324,12 +333,13 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         link = self._discovery.linkOf(stream.address, stream.ownAddress)
         if link is not None:
             stream.addresses = frozenset(self._discovery.knownAddresses(stream.peer, link))
-        self.log.info(
-            "stream with {peer} ({address}): {safety}",
-            peer=stream.peer,
-            address=stream.address,
-            safety=safetyText(stream),
-        )
+        if self._lines.admits(stream.peer):
+            self.log.info(
+                "stream with {peer} ({address}): {safety}",
+                peer=stream.peer,
+                address=stream.address,
+                safety=safetyText(stream),
+            )
         if self.listener is not None:
             self.listener.streamChanged(stream)
         if old is not None and old is not stream:
@@ -365,18 +375,20 @@ class Mesh(XMPPHandlerCollection, Factory):  # type: ignore[misc]
         key = foldText(stream.peer)
         if self._streams.get(key) is stream:
             del self._streams[key]
-            self.log.info("stream with {peer} ended: {reason}", peer=stream.peer, reason=reason)
+            if self._lines.admits(stream.peer):
+                self.log.info("stream with {peer} ended: {reason}", peer=stream.peer, reason=reason)
             if not clean:
                 self.peerGone(stream.peer, reason)
                 self._discovery.confirm(stream.peer)
             if self.listener is not None:
                 self.listener.streamClosed(stream, reason)
-        elif not stream.initiator:
+        elif not stream.initiator and self._lines.admits(stream.accepted):
             self.log.info("connection from {address} ended: {reason}", address=stream.address, reason=reason)
         self._checkStopped()
 
     def _checkStopped(self) -> None:
-        if not self._all:
+        if not self._all and self._stopped:
+            self._lines.stop()
             stopped, self._stopped = self._stopped, []
             for done in stopped:
                 done.callback(None)

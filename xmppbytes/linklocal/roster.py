@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from xmppbytes.linklocal.names import foldText
+from xmppbytes.linklocal.pace import PerMinute
 from xmppbytes.linklocal.presence import Presence
 
 MAX_BUDDIES = 2048
@@ -81,7 +82,7 @@ class Roster:
         self._waiting: dict[str, IDelayedCall] = {}
         self._listeners: list[IRosterListener] = []
         self._own = ""
-        self._full = False
+        self._complaints = PerMinute(clock.seconds, 1, 1)
 
     def addListener(self, listener: IRosterListener) -> None:
         """
@@ -127,8 +128,7 @@ class Roster:
         self._review(key)
 
     def _complain(self) -> None:
-        if not self._full:
-            self._full = True
+        if self._complaints.admits(""):
             self.log.warn(
                 "more than {count} people are announced: the others are not shown", count=MAX_BUDDIES
             )
@@ -147,7 +147,6 @@ class Roster:
         if not buddy.links:
             del self._buddies[key]
             self._texts.pop(key, None)
-            self._full = False
 
     def linkLost(self, link: str) -> None:
         """
