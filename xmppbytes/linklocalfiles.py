@@ -20,7 +20,8 @@ from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.send import sendFile
 from xmppbytes.filetransfer.si import StreamInitiationHandler
 from xmppbytes.filetransfer.storage import Inbox
-from xmppbytes.linklocal.events import EventHub, safety
+from xmppbytes.linklocal.events import EventHub
+from xmppbytes.linklocal.safety import safety
 
 # Seconds between two tellings of one transfer's progress.
 PROGRESS_INTERVAL = 0.2

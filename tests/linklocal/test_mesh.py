@@ -1,5 +1,5 @@
 """
-Tests for what L{xmppbytes.linklocal.mesh} decides without a connection; tests.loopback has the rest.
+Tests for L{xmppbytes.linklocal.streams} as far as no connection is needed; tests.loopback has the rest.
 """
 
 from twisted.internet.address import IPv4Address
@@ -14,10 +14,11 @@ from twisted.words.xish.domish import Element
 
 from tests.linklocal.fakes import FakeDiscovery
 from xmppbytes.errors import NotReachable
-from xmppbytes.linklocal import mesh as module
-from xmppbytes.linklocal.istream import Security, TLSPolicy
-from xmppbytes.linklocal.mesh import MAX_NEW_PER_ADDRESS, Mesh
+from xmppbytes.linklocal import streams as module
+from xmppbytes.linklocal.mesh import Mesh
 from xmppbytes.linklocal.pins import PinStore
+from xmppbytes.linklocal.safety import Security, TLSPolicy
+from xmppbytes.linklocal.streams import MAX_NEW_PER_ADDRESS
 from xmppbytes.tls import createIdentity
 
 JULIET = "juliet@pronto"

@@ -10,11 +10,12 @@ from twisted.words.xish.domish import Element
 from twisted.words.xish.utility import EventDispatcher
 
 from xmppbytes.errors import NotReachable
-from xmppbytes.linklocal.events import EventHub, describe, safety
+from xmppbytes.linklocal.events import EventHub, describe
 from xmppbytes.linklocal.messages import MessageHandler, buildMessage, legible
 from xmppbytes.linklocal.pins import Pin
 from xmppbytes.linklocal.presence import Presence
 from xmppbytes.linklocal.roster import Buddy
+from xmppbytes.linklocal.safety import safety
 
 
 class FakeStream:

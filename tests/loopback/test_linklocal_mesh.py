@@ -16,13 +16,12 @@ from twisted.words.xish.domish import Element
 from tests.linklocal.fakes import FakeDiscovery
 from xmppbytes.compat import generic, ping
 from xmppbytes.errors import NotReachable, Refused
-from xmppbytes.linklocal import mesh as module
+from xmppbytes.linklocal import streams as module
 from xmppbytes.linklocal.disco import DescriptionHandler
-from xmppbytes.linklocal.istream import Security, TLSPolicy
 from xmppbytes.linklocal.mesh import Mesh
 from xmppbytes.linklocal.messages import MessageHandler
 from xmppbytes.linklocal.pins import PinMismatch, PinStore
-from xmppbytes.linklocal.stream import PolicyViolation
+from xmppbytes.linklocal.safety import PolicyViolation, Security, TLSPolicy
 from xmppbytes.stanza import Request
 from xmppbytes.tls import createIdentity
 

@@ -9,22 +9,13 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from xmppbytes.linklocal.mesh import safetyText
 from xmppbytes.linklocal.pace import LineDamper
 from xmppbytes.linklocal.pins import Pin
 from xmppbytes.linklocal.roster import Buddy
+from xmppbytes.linklocal.safety import safety, safetyText
 from xmppbytes.linklocal.stream import PeerStream
 
 Event = dict[str, Any]
-
-
-def safety(stream: PeerStream | None) -> Event:
-    """
-    Tell how safe a stream is: whether it is encrypted, and whether the key is the one known from before.
-    """
-    if stream is None:
-        return {"tls": False, "pinned": False}
-    return {"tls": stream.tls, "pinned": stream.pin is Pin.SAME}
 
 
 def describe(buddy: Buddy) -> Event:

@@ -27,9 +27,10 @@ from zope.interface import implementer
 from xmppbytes.core.throttle import TokenBucket
 from xmppbytes.errors import NotReachable, Refused, WireError
 from xmppbytes.linklocal.connection import NS_STREAMS, Phase, XmlConnection
-from xmppbytes.linklocal.istream import IStreamOwner, TLSPolicy
+from xmppbytes.linklocal.istream import IStreamOwner
 from xmppbytes.linklocal.names import foldText
 from xmppbytes.linklocal.pins import Pin, PinMismatch
+from xmppbytes.linklocal.safety import PolicyViolation, TLSPolicy
 from xmppbytes.linklocal.verify import verificationCode
 from xmppbytes.tls import PinnedClient, PinnedServer, peerFingerprint, tlsFailureText
 
@@ -42,12 +43,6 @@ FEATURES_TIMEOUT = 2.0
 IDLE_TIMEOUT = 600.0
 
 _STANZAS = ("message", "iq", "presence")
-
-
-class PolicyViolation(Refused):
-    """
-    A stream would not be as safe as we demand.
-    """
 
 
 @implementer(IHandshakeListener)
@@ -274,19 +269,13 @@ class PeerStream(XmlConnection):
         There will be no TLS (or it is there already, and no features came).
         """
         self._stopPatience()
-        if self.tls:
-            self._becomeReady()
-        elif self._policy is TLSPolicy.REQUIRED:
-            text = f"{self.peer} does not encrypt, and --tls=required is set: no word was sent"
-            self.fail("policy-violation", PolicyViolation(text))
-        elif self._policy is TLSPolicy.OPTIONAL and self._owner.security.pins.get(self.peer) is not None:
-            text = (
-                f"{self.peer} has encrypted before and does not now: somebody may be between you. "
-                "If the person confirms that it is so, remove the pin"
-            )
-            self.fail("policy-violation", PolicyViolation(text))
-        else:
-            self._becomeReady()
+        if not self.tls:
+            try:
+                self._owner.security.permitPlain(self.peer)
+            except PolicyViolation as error:
+                self.fail("policy-violation", error)
+                return
+        self._becomeReady()
 
     def _becomeReady(self) -> None:
         self._stopPatience()
