@@ -61,7 +61,7 @@ class Client(LineOnlyReceiver):
         self.checks.append(check)
         check()
         return found.addTimeout(
-            10, reactor, lambda *_: (_ for _ in ()).throw(AssertionError((event, match, self.events)))
+            60, reactor, lambda *_: (_ for _ in ()).throw(AssertionError((event, match, self.events)))
         )
 
     @inlineCallbacks

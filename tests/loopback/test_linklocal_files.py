@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import fail, inlineCallbacks
 
 from tests.loopback.test_linklocal_mesh import JULIET, ROMEO, MeshTestCase, Person, pause
 from xmppbytes import linklocalfiles as module
@@ -45,7 +45,7 @@ class Filer:
 
     @inlineCallbacks
     def wait(self, event, count=1):
-        for _ in range(300):
+        for _ in range(3000):
             found = [one for one in self.events if one["event"] == event]
             if len(found) >= count:
                 return found[count - 1]
@@ -92,6 +92,18 @@ class FilesTests(MeshTestCase):
             self.assertEqual([e for e in one.events if e["event"] == "file-progress"][-1]["bytes"], 500_000)
         for command in (romeo.files.cancel, juliet.files.accept, juliet.files.decline):
             self.assertRaises(ConfigurationError, command, identifier)
+
+    @inlineCallbacks
+    def test_ownFault(self):
+        """
+        What nobody has foreseen ends the transfer, too, and is in the log.
+        """
+        romeo, _ = self.filers()
+        self.patch(module, "sendFile", lambda *_, **__: fail(RuntimeError("oops")))
+        romeo.files.send(JULIET, str(self.path))
+        cancelled = yield romeo.wait("file-cancel")
+        self.assertIn("our own fault", cancelled["reason"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     @inlineCallbacks
     def test_stranger(self):
