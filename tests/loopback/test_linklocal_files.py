@@ -8,10 +8,11 @@ from random import Random
 
 from twisted.internet import reactor
 from twisted.internet.defer import fail, inlineCallbacks
+from twisted.logger import capturedLogs
 
 from tests.loopback.test_linklocal_mesh import JULIET, ROMEO, MeshTestCase, Person, pause
 from xmppbytes import linklocalfiles as module
-from xmppbytes.errors import ConfigurationError
+from xmppbytes.errors import ConfigurationError, NotReachable
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.si import StreamInitiationHandler
 from xmppbytes.linklocal.events import EventHub
@@ -243,6 +244,20 @@ class FilesTests(MeshTestCase):
         self.assertIn("too many", cancelled["reason"])
         juliet.files.decline(request["id"])
         yield romeo.wait("file-cancel", 2)
+
+    @inlineCallbacks
+    def test_manyLines(self):
+        """
+        Many transfers that come to nothing are so many lines in the log; each is told to programs.
+        """
+        romeo, _ = self.filers()
+        self.patch(module, "sendFile", lambda *_, **__: fail(NotReachable("gone")))
+        with capturedLogs() as logs:
+            for _ in range(100):
+                romeo.files.send(JULIET, str(self.path))
+            romeo.files.stop("enough")
+        yield romeo.wait("file-cancel", 100)
+        self.assertEqual(len(logs), 21)
 
     @inlineCallbacks
     def test_noFolder(self):
