@@ -349,6 +349,25 @@ class LinkTests(DiscoveryTestCase):
         self.assertEqual(witness.names(), ["juliet1@pronto"])
         self.assertEqual(juliet.names(), ["juliet@pronto", "nurse@verona"])
 
+    def test_conflictOnNewLink(self):
+        """
+        A link comes on which our name is somebody else's: on the old link the name, which was ours there, is
+        given back at once; on the new one it stays with whom it belongs to.
+        """
+        self.node("juliet", "pronto", self.second).start()
+        witnesses = [self.node("nurse", "verona", link).start() for link in (self.link, self.second)]
+        juliet = self.node("juliet", "pronto", self.link, self.second, seed=3)
+        both = list(juliet.interfaces.interfaces)
+        juliet.interfaces.interfaces = both[:1]
+        juliet.start()
+        advance(self.clock, 3)
+        self.assertEqual(witnesses[0].names(), ["juliet@pronto"])
+        juliet.interfaces.set(*both)
+        advance(self.clock, 5)
+        self.assertEqual(juliet.signedOn, ["juliet@pronto", "juliet1@pronto"])
+        self.assertEqual(witnesses[0].names(), ["juliet1@pronto"])
+        self.assertEqual(witnesses[1].names(), ["juliet1@pronto", "juliet@pronto"])
+
     def test_addressChanged(self):
         """
         Another address on the same link: found at the next question, and the person stays.
