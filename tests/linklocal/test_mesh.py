@@ -3,7 +3,7 @@ Tests for L{xmppbytes.linklocal.streams} as far as no connection is needed; test
 """
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -23,6 +23,15 @@ from xmppbytes.tls import createIdentity
 
 JULIET = "juliet@pronto"
 KEY = createIdentity()
+
+
+class Transport(StringTransport):
+    """
+    Has what a TCP transport has beyond a StringTransport.
+    """
+
+    def __init__(self, peer):
+        super().__init__(hostAddress=IPv4Address("TCP", "169.254.1.2", 5562), peerAddress=peer)
 
 
 class MeshTests(TestCase):
@@ -98,6 +107,36 @@ class MeshTests(TestCase):
                 self.mesh.send(stanza)
         self.assertEqual(len(logs), 20)
         self.assertEqual(logs[0]["recipient"], JULIET)
+
+    def test_stoppedWhileCalling(self):
+        """
+        When the program ends while somebody is being called, whoever waits for it is told so.
+        """
+        self.discovery.slow = Deferred()
+        calling = [self.mesh.streamTo(JULIET), self.mesh.streamTo("Juliet@PRONTO")]
+        self.successResultOf(self.mesh.stop("going offline"))
+        for one in calling:
+            self.assertIn("going offline", str(self.failureResultOf(one, NotReachable).value))
+
+    def test_bothCall(self):
+        """
+        Two who call each other at once keep the stream that was opened by whose name sorts first: ours is
+        given up for hers, and what waits for it goes over hers.
+        """
+        self.discovery.add(JULIET, 5562, "169.254.1.1")
+        self.discovery.slow = Deferred()
+        calling = self.mesh.streamTo(JULIET)
+        self.discovery.slow = None
+        address = IPv4Address("TCP", "169.254.1.1", 4000)
+        stream = self.mesh.buildProtocol(address)
+        stream.makeConnection(Transport(address))
+        stream.dataReceived(
+            b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' "
+            b"from='juliet@pronto' to='romeo@forza'>"
+        )
+        self.assertIs(self.successResultOf(calling), stream)
+        self.assertIs(self.mesh.stream(JULIET), stream)
+        stream.connectionLost(Failure(ConnectionDone()))
 
     def test_ownFault(self):
         """

@@ -2,6 +2,7 @@
 Tests for L{xmppbytes.linklocal.pins}.
 """
 
+import os
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -161,6 +162,22 @@ class PinTests(TestCase):
         self.path.write_text("nonsense\n")
         self.assertRaises(PinMismatch, store.check, "juliet@pronto", B)
         self.assertIs(store.check("juliet@pronto", A), Pin.SAME)
+
+    def test_diskFull(self):
+        """
+        A file that cannot be replaced leaves nothing behind, and what was there stays.
+        """
+        store = PinStore(self.path)
+        store.check("juliet@pronto", A)
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "replace", full)
+        self.assertIs(store.check("nurse@verona", A), Pin.NEW)
+        self.assertIs(store.check("nurse@verona", A), Pin.SAME)
+        self.assertEqual(os.listdir(self.path.parent), ["pins"])
+        self.assertEqual(self.path.read_text(), f"sha256:{A} juliet@pronto\n")
 
     def test_notReadableMeanwhile(self):
         """
