@@ -489,13 +489,19 @@ class CleanUpTests(LoopbackTestCase):
         else:
             peer.transport.abortConnection()
         await pause(0.02)
-        for accepted in self.accepted.made:
-            accepted.transport.abortConnection()
-        self.accepted.made.clear()
-        await self.settle()
+        await until(self._nothingIsLeft, lambda: openDescriptors() - self.before)
         self.assertEqual(requester._outgoing, {})
         self.assertFalse(requester._means.streamHost.listening)
         return running
+
+    def _nothingIsLeft(self) -> bool:
+        """
+        Close what the target was given, at whatever time, and see whether that was all.
+        """
+        for accepted in self.accepted.made:
+            accepted.transport.abortConnection()
+        self.accepted.made.clear()
+        return openDescriptors() <= self.before
 
     async def test_cancelDirect(self) -> None:
         """
