@@ -6,11 +6,15 @@ platform can splice them.
 import os
 import socket
 import struct
+from array import array
+from fcntl import ioctl
+from termios import FIONREAD
 
 from xmppbytes.core.pipes import PAGE
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
+_waiting = array("i", [0])
 
 
 def _borrowed(descriptor: int) -> socket.socket:
@@ -50,8 +54,16 @@ def closeSocket(descriptor: int, finish: bool) -> None:
 
     @param finish: in good order; else it is reset.
     """
-    setLinger(descriptor, _FINISH_ON_CLOSE if finish else _RESET_ON_CLOSE)
+    setLinger(descriptor, FINISH_ON_CLOSE if finish else RESET_ON_CLOSE)
     os.close(descriptor)
+
+
+def unread(descriptor: int) -> int:
+    """
+    Tell how many bytes wait to be read.
+    """
+    ioctl(descriptor, FIONREAD, _waiting, True)
+    return _waiting[0]
 
 
 def spliceWorks() -> bool:
