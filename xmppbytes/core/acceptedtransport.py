@@ -23,8 +23,7 @@ from zope.interface import implementer
 
 from xmppbytes.core.rawsocket import FINISH_ON_CLOSE, unread
 
-READ = EPOLLIN | EPOLLRDHUP | EPOLLET
-_HANGUP_ONLY = EPOLLRDHUP | EPOLLET
+WATCHED = EPOLLIN | EPOLLRDHUP | EPOLLET
 _BROKEN = EPOLLHUP | EPOLLERR
 _ENDING = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
@@ -75,6 +74,7 @@ class AcceptedTransport:
 
     __slots__ = (
         "_closing",
+        "_ending",
         "_gone",
         "_loop",
         "_paused",
@@ -104,6 +104,7 @@ class AcceptedTransport:
         self._peer = peer
         self._paused = False
         self._closing = False
+        self._ending = 0
         self._unsent = b""
         self._gone: Callable[[], None] | None = None
 
@@ -122,12 +123,13 @@ class AcceptedTransport:
         """
         if events & EPOLLOUT and self._unsent:
             self._flush()
+        self._ending = events & _ENDING
         if not self._paused:
-            self._read(events)
-        elif self._gone is not None and events & _ENDING:
-            self._hungUp(events)
+            self._read()
+        elif self._gone is not None and self._ending:
+            self._hungUp()
 
-    def _read(self, events: int) -> None:
+    def _read(self) -> None:
         connection = self._socket
         size = self.bufferSize
         while connection is not None and not self._paused:
@@ -142,7 +144,7 @@ class AcceptedTransport:
                 self._ended()
                 return
             self.protocol.dataReceived(data)
-            if len(data) < size and not events & _ENDING:
+            if len(data) < size and not self._ending:
                 # Emptied, and no end was announced, which would not be announced again.
                 return
             connection = self._socket
@@ -158,10 +160,10 @@ class AcceptedTransport:
         else:
             self.loseConnection()
 
-    def _hungUp(self, events: int) -> None:
+    def _hungUp(self) -> None:
         # Closed with bytes unread is a sender that was quick.
         gone = self._gone
-        if gone is not None and (events & _BROKEN or unread(self.fileno()) == 0):
+        if gone is not None and (self._ending & _BROKEN or unread(self.fileno()) == 0):
             self._gone = None
             gone()
 
@@ -172,8 +174,9 @@ class AcceptedTransport:
         @param gone: called once, unless bytes are unread; C{None}: do not notice it any more.
         """
         self._gone = gone
-        if gone is not None and self._socket is not None:
-            self._loop.watch(self._socket.fileno(), _HANGUP_ONLY)
+        if gone is not None and self._ending:
+            # It has come already, with the last that was read.
+            self._rearm()
 
     def write(self, data: bytes) -> None:
         """
@@ -210,9 +213,11 @@ class AcceptedTransport:
             self.loseConnection()
 
     def _rearm(self) -> None:
+        """
+        Be told again of what has come already.
+        """
         if self._socket is not None:
-            events = _HANGUP_ONLY if self._paused else READ
-            self._loop.watch(self._socket.fileno(), events | EPOLLOUT if self._unsent else events)
+            self._loop.watch(self._socket.fileno(), WATCHED | EPOLLOUT if self._unsent else WATCHED)
 
     def pauseProducing(self) -> None:
         """

@@ -6,6 +6,7 @@ The listening sockets are Twisted's, from any endpoint: L{AcceptLoop.take} reads
 """
 
 import errno
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from xmppbytes.core.acceptedtransport import READ, AcceptedTransport
+from xmppbytes.core.acceptedtransport import WATCHED, AcceptedTransport
 from xmppbytes.core.rawsocket import RESET_ON_CLOSE
 
 # How many events one turn handles, and how many connections it accepts at a port.
@@ -70,8 +71,12 @@ class AcceptLoop:
         # An endpoint that wraps the factory (TLS, PROXY protocol) speaks something else than we read.
         if not isinstance(port, Port) or port.factory is not factory or port.addressFamily not in _FAMILIES:
             return port
+        listening = socket.socket(fileno=os.dup(port.fileno()))
+        if listening.proto != socket.IPPROTO_TCP:
+            # Such as MPTCP, of a socket that systemd has made.
+            listening.close()
+            return port
         port.pauseProducing()
-        listening = socket.fromfd(port.fileno(), port.addressFamily, socket.SOCK_STREAM)
         taken = AcceptedPort(self, port, listening, factory)
         self._ports[listening.fileno()] = taken
         taken.resumeProducing()
@@ -90,7 +95,7 @@ class AcceptLoop:
         transport = AcceptedTransport(self, connection, peer, protocol)
         descriptor = connection.fileno()
         self._transports[descriptor] = transport
-        self._epoll.register(descriptor, READ)
+        self._epoll.register(descriptor, WATCHED)
         protocol.makeConnection(transport)
 
     def watch(self, descriptor: int, events: int) -> None:

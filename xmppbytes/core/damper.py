@@ -55,7 +55,7 @@ class LogDamper:
         @param format: the message format, a constant of the code: it names the kind.
         @param fields: of the format.
         """
-        if self._mayWrite(log, origin, format):
+        if self.permits(log, origin, format):
             log.info(format, **fields)
 
     def flush(self) -> None:
@@ -65,7 +65,11 @@ class LogDamper:
         for format in list(self._kinds):
             self._close(format)
 
-    def _mayWrite(self, log: Logger, origin: str, format: str) -> bool:
+    def permits(self, log: Logger, origin: str, format: str) -> bool:
+        """
+        Tell whether a line may be written; else count it. For lines whose fields are dear to make; the
+        parameters are those of L{info}.
+        """
         now = self._clock.seconds()
         period = self._kinds.get(format)
         if period is not None and now >= period.end:

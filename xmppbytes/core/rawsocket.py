@@ -17,11 +17,11 @@ FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
 _waiting = array("i", [0])
 
 
-def _borrowed(descriptor: int) -> socket.socket:
+def _borrowed(descriptor: int) -> socket.SocketType:
     """
     A socket object that does not ask the kernel what it is; to be detached after use.
     """
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
+    return socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
 
 
 def setLinger(descriptor: int, linger: bytes) -> None:
