@@ -271,10 +271,13 @@ class ProxyService(MultiService):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
+        self.sessions.finishLog()
         for engine in self._engines:
             if isinstance(engine, WorkerEngine):
                 yield engine.close()
         yield disconnected
+        if self._loop is not None:
+            self._loop.close()
         for port in self._datagramPorts:
             port.close()
         self._datagramPorts.clear()

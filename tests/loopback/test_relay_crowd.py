@@ -35,6 +35,9 @@ class CrowdSuite:
         await deferLater(reactor, 0)
         self.engines = self.makeEngines()
         self.crowd = Crowd(self.engines[:1])
+        self.addCleanup(self.crowd.sessions.finishLog)
+        if self.crowd.loop is not None:
+            self.addCleanup(self.crowd.loop.close)
         self.before = openDescriptors()
 
     async def test_everyStreamWholeOrBroken(self: Any) -> None:
@@ -77,6 +80,8 @@ class CrowdSuite:
         self.assertEqual((len(crowd.sessions), crowd.rendezvous.pending), (0, 0))
         self.assertEqual((crowd.rendezvous._legsOf, crowd.rendezvous._perOrigin), ({}, {}))
         self.assertEqual(crowd.records.bySid, {})
+        if crowd.loop is not None:
+            self.assertNotIn(crowd.loop, reactor.getReaders())
         await deferLater(reactor, 0.1)
         self.assertEqual(openDescriptors() - self.before, set())
 

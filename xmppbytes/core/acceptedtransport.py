@@ -17,12 +17,14 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IPushProducer, ITransport
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.rawsocket import FINISH_ON_CLOSE, unread
 
+# Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
+# is not to grow with the number of strangers.
+HANDSHAKE_READ_SIZE = 512
 WATCHED = EPOLLIN | EPOLLRDHUP | EPOLLET
 _BROKEN = EPOLLHUP | EPOLLERR
 _ENDING = EPOLLRDHUP | EPOLLHUP | EPOLLERR
@@ -85,9 +87,6 @@ class AcceptedTransport:
         "protocol",
     )
 
-    log = Logger()
-    disconnecting = False
-
     def __init__(
         self, loop: Loop, connection: socket.socket, peer: tuple[Any, ...], protocol: IProtocol
     ) -> None:
@@ -98,7 +97,7 @@ class AcceptedTransport:
         @param protocol: reads what comes.
         """
         self.protocol = protocol
-        self.bufferSize = 512
+        self.bufferSize = HANDSHAKE_READ_SIZE
         self._loop = loop
         self._socket: socket.socket | None = connection
         self._peer = peer
@@ -107,6 +106,20 @@ class AcceptedTransport:
         self._ending = 0
         self._unsent = b""
         self._gone: Callable[[], None] | None = None
+
+    @property
+    def unsent(self) -> bytes:
+        """
+        What was written and is not sent yet.
+        """
+        return self._unsent
+
+    @property
+    def disconnected(self) -> bool:
+        """
+        Whether the socket is closed, or let go.
+        """
+        return self._socket is None
 
     @property
     def host(self) -> str:
@@ -255,18 +268,33 @@ class AcceptedTransport:
         """
         self._lose(ConnectionAborted())
 
+    def cut(self) -> None:
+        """
+        Reset the connection, and tell the protocol now: there may be no later.
+        """
+        if self._close():
+            self.protocol.connectionLost(Failure(ConnectionAborted()))
+
     def _lose(self, reason: Exception) -> None:
+        if self._close():
+            # Whoever has called is not to find itself called back.
+            self._loop.reactor.callLater(0, self.protocol.connectionLost, Failure(reason))
+
+    def _close(self) -> bool:
+        """
+        @return: whether it was open.
+        """
         if self._socket is None:
-            return
+            return False
         self._loop.forget(self._socket.fileno())
         self._socket.close()
-        self._socket = None
-        # Whoever has called is not to find itself called back.
-        self._loop.reactor.callLater(0, self.protocol.connectionLost, Failure(reason))
+        self._socket = self._gone = None
+        return True
 
     def release(self) -> int:
         """
-        Let go of the socket: nothing is read, written or noticed any more.
+        Let go of the socket: nothing is read, written or noticed any more. Not to be called while there is
+        something L{unsent}.
 
         @return: its descriptor, which is the caller's; -1 when it is closed already.
         """
@@ -285,7 +313,7 @@ class AcceptedTransport:
         """
         if self._socket is None:
             return
-        connection, protocol = self._socket, self.protocol
+        connection, protocol, unsent = self._socket, self.protocol, self._unsent
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, FINISH_ON_CLOSE)
         family = connection.family
         descriptor = self.release()
@@ -295,6 +323,9 @@ class AcceptedTransport:
             reactor.adoptStreamConnection(descriptor, family, _Again(protocol))
         except OSError as e:
             reactor.callLater(0, protocol.connectionLost, Failure(ConnectionLost(str(e))))
+        else:
+            if unsent:
+                protocol.transport.write(unsent)  # type: ignore[attr-defined]
         finally:
             os.close(descriptor)
 

@@ -12,7 +12,6 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IListeningPort, IReadDescriptor
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
@@ -121,7 +120,7 @@ class AcceptLoop:
         """
         if willing:
             self._epoll.register(descriptor, select.EPOLLIN)
-        else:
+        elif not self._epoll.closed:
             self._epoll.unregister(descriptor)
 
     def closed(self, descriptor: int) -> None:
@@ -174,9 +173,15 @@ class AcceptLoop:
         """
         See L{IReadDescriptor}: the reactor is done.
         """
+        self.close()
+
+    def close(self) -> None:
+        """
+        Reset every connection whose handshake is not over, and release the descriptor.
+        """
         for transport in list(self._transports.values()):
-            transport.abortConnection()
-            transport.protocol.connectionLost(Failure(ConnectionLost("the reactor has stopped")))
+            transport.cut()
+        self._rest()
         self._epoll.close()
 
     def logPrefix(self) -> str:
@@ -255,9 +260,10 @@ class AcceptedPort:
         """
         See L{IListeningPort}.
         """
-        self.pauseProducing()
-        self._loop.closed(self._listening.fileno())
-        self._listening.close()
+        if self._listening.fileno() >= 0:
+            self.pauseProducing()
+            self._loop.closed(self._listening.fileno())
+            self._listening.close()
         return self._port.stopListening()
 
     def getHost(self) -> IAddress:

@@ -24,15 +24,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from xmppbytes.core.acceptedtransport import AcceptedTransport
+from xmppbytes.core.acceptedtransport import HANDSHAKE_READ_SIZE, AcceptedTransport
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.origin import plainPeer
 from xmppbytes.errors import BytestreamError, LimitReached, NegotiationError, WireError
 from xmppbytes.interfaces import IStreamHost
 
-# Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
-# is not to grow with the number of strangers.
-HANDSHAKE_READ_SIZE = 512
 RELAY_READ_SIZE = 65536
 
 

@@ -203,6 +203,12 @@ class Sessions:
         for session in self:
             session.relayed.abort(outcome)
 
+    def finishLog(self) -> None:
+        """
+        Log now how many lines were left out lately: the service ends.
+        """
+        self._damper.flush()
+
     def _remove(self, session: Session) -> None:
         parties = session.parties
         del self._byKey[session.key]

@@ -138,7 +138,7 @@ class PairTakeover:
         Take the sockets.
         """
         for index, leg in enumerate((first, second)):
-            if isinstance(leg.transport, AcceptedTransport):
+            if isinstance(leg.transport, AcceptedTransport) and not leg.transport.unsent:
                 self._have(index, leg.transport.release())
             else:
                 leg.handOver(Takeover(partial(self._have, index)))
