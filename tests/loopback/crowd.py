@@ -106,7 +106,8 @@ class PartyProcess(ProcessProtocol):
 
         @return: fires with the next line that it writes.
         """
-        environment = {**os.environ}
+        # Unbuffered, Python loses the rest of a line when a signal interrupts the pipe that takes it.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         self.process = reactor.spawnProcess(
             self, sys.executable, [sys.executable, PARTIES], env=environment, childFDs={0: "w", 1: "r", 2: 2}
         )

@@ -12,8 +12,9 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 from twisted.words.protocols.jabber.jid import JID
 
-from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
+from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory
 from tests.loopback.test_dtcp import PLAIN, talk
+from tests.waiting import pause
 from xmppbytes.compat import disco
 from xmppbytes.core.access import AccessRules
 from xmppbytes.core.engines import makeEngines
