@@ -202,12 +202,14 @@ class RelayProtocol(HandshakeProtocol):
 
     def _refuse(self, reason: BytestreamError) -> None:
         self._relay.rendezvous.leave(self)
-        self._tell("The relay refused {address}: {reason}", reason)
+        self._relay.damper.info(
+            self.log,
+            originOf(self.address),
+            "The relay refused {address}: {reason}",
+            address=self.address,
+            reason=reason,
+        )
         self.transport.write(Answer.ERROR.toBytes())
-
-    def _tell(self, format: str, reason: object) -> None:
-        damper, origin = self._relay.damper, originOf(self.address)
-        damper.info(self.log, origin, format, address=self.address, reason=reason)
 
     def speaksFor(self, parties: Parties) -> bool:
         """
@@ -222,7 +224,13 @@ class RelayProtocol(HandshakeProtocol):
         """
         self._relay.rendezvous.leave(self)
         self.abandon()
-        self._tell("Closed {address}, which was waiting: {reason}", reason)
+        self._relay.damper.info(
+            self.log,
+            originOf(self.address),
+            "Closed {address}, which was waiting: {reason}",
+            address=self.address,
+            reason=reason,
+        )
         self.transport.write(Answer.ERROR.toBytes())
         self.transport.loseConnection()
 
