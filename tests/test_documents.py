@@ -9,11 +9,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
+from tests import manual
 from tools.loglines import logFormats
 from xmppbytes.proxytap import SETTINGS
+from xmppbytes.settings import readSettings
 
 ROOT = Path(__file__).parent.parent
-MANUAL = ROOT / "docs" / "operating.md"
 # Of these the proxy uses parts that log nothing.
 LIST = (
     "import sys, xmppbytes.proxytap; print(*(m.__file__ for n, m in sys.modules.items() if n[:10] == {!r}))"
@@ -29,11 +30,11 @@ def mark(template: str) -> str:
     return next((piece for piece in pieces if len(piece) > 4), template)
 
 
-def documented(manual: str) -> list[str]:
+def documented(text: str) -> list[str]:
     """
     List the log lines in the table of the manual, as they stand there.
     """
-    table = manual.partition("## What the log says")[2].partition("\n## ")[0]
+    table = text.partition("## What the log says")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     return [line for row in rows for line in re.findall(r"`([^`]+)`", row)]
 
@@ -44,7 +45,7 @@ class ManualTests(TestCase):
     """
 
     def setUp(self) -> None:
-        self.manual = MANUAL.read_text(encoding="utf-8")
+        self.manual = manual.text()
 
     def modules(self) -> dict[str, str]:
         """
@@ -84,3 +85,12 @@ class ManualTests(TestCase):
         Each option is in the table.
         """
         self.assertEqual([s.name for s in SETTINGS if not re.search(rf"`--{s.name}[ `]", self.manual)], [])
+
+    def test_configuration(self) -> None:
+        """
+        The TOML file of the manual is one that is taken.
+        """
+        path = self.mktemp()
+        Path(path).write_text(manual.snippet("toml"), encoding="utf-8")
+        values = readSettings(path, SETTINGS)
+        self.assertEqual((values["jid"], values["rate-limit"]), ("proxy.example.org", 20 << 20))
