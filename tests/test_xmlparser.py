@@ -155,6 +155,18 @@ class ServerStreamParserTests(SynchronousTestCase):
         self.parser.feed(b"<iq>" + b"<a>" * 70 + b"<x:a xmlns:x='urn:x'/>" + b"</a>" * 70 + b"</iq><iq/>")
         self.assertEqual(self.stanzas[1].toXml(), "<iq/>")
 
+    def test_textInFewPieces(self) -> None:
+        """
+        Text of many entities and lines is put together before it is put behind what is there, which copies
+        it all.
+        """
+        pieces: list[str] = []
+        self.parser._onCdata = pieces.append
+        self.parser.parser.CharacterDataHandler = self.parser._onCdata
+        self.parser.feed(b"<iq>" + b"&quot;\n" * 60000 + b"</iq>")
+        self.assertEqual("".join(pieces), '"\n' * 60000)
+        self.assertLess(len(pieces), 5)
+
     def test_largest(self) -> None:
         """
         A stanza of 512 KiB of quotation marks, each written as an entity, is taken; more than the maximum
