@@ -26,7 +26,6 @@ from xmppbytes.interfaces import IBytestreamAcceptor
 REQUESTER = "romeo@montague.example/orchard"
 TARGET = "juliet@capulet.example/balcony"
 LOOPBACK = ("127.0.0.1",)
-TURNS = 10  # of the reactor, in a pause
 
 
 class Recorder(Protocol):
@@ -159,12 +158,6 @@ class Lab:
 
 def pause(seconds: float = 0.05) -> "Deferred[None]":
     """
-    Let things happen: for a time, and for so many turns of the reactor, which on a busy machine are not to be
-    had in that time.
+    Let things happen.
     """
-    return Deferred.fromCoroutine(_turns(seconds))
-
-
-async def _turns(seconds: float) -> None:
-    for _ in range(TURNS):
-        await deferLater(reactor, seconds / TURNS)
+    return deferLater(reactor, seconds)
