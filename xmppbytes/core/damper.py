@@ -22,7 +22,30 @@ NAMED = 5
 _OTHERS = "others"
 
 
-class LogDamper:
+class Undamped:
+    """
+    Writes every line: for who is not open to strangers.
+    """
+
+    def info(self, log: Logger, origin: str, format: str, **fields: Any) -> None:
+        """
+        Write a line.
+
+        @param log: writes it.
+        @param origin: who is the cause: an address as L{xmppbytes.core.origin.originOf} writes it, or a
+            bare JID.
+        @param format: the message format, a constant of the code: it names the kind.
+        @param fields: of the format.
+        """
+        log.info(format, **fields)
+
+    def flush(self) -> None:
+        """
+        Tell now what was left out: the service ends.
+        """
+
+
+class LogDamper(Undamped):
     """
     Writes log lines, unless there were too many of the kind lately. A kind is a message format.
 
@@ -47,20 +70,14 @@ class LogDamper:
 
     def info(self, log: Logger, origin: str, format: str, **fields: Any) -> None:
         """
-        Write a line, or count it.
-
-        @param log: writes it.
-        @param origin: who is the cause: an address as L{xmppbytes.core.origin.originOf} writes it, or a
-            bare JID.
-        @param format: the message format, a constant of the code: it names the kind.
-        @param fields: of the format.
+        Write a line, or count it; see L{Undamped}.
         """
         if self.permits(log, origin, format):
             log.info(format, **fields)
 
     def flush(self) -> None:
         """
-        Tell now what was left out: the service ends.
+        See L{Undamped}.
         """
         for format in list(self._kinds):
             self._close(format)
