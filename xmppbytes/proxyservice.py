@@ -19,6 +19,7 @@ from xmppbytes.compat import disco, generic, ping
 from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.core.acceptloop import makeAcceptLoop
 from xmppbytes.core.access import AccessRules, defaultAllow
+from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.datagramport import DatagramPort
 from xmppbytes.core.datagrams import DatagramEngine
 from xmppbytes.core.engines import makeEngines
@@ -95,17 +96,18 @@ class ProxyService(MultiService):
         self._engines = [*makeEngines(reactor, values["relay"], values["workers"]), DatagramEngine(reactor)]
         self.sessions = Sessions(reactor, limits, self._engines, self._usageLog)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
+        self._damper = LogDamper(reactor)
         self._notices = NoticeSender()
         self._associations: Associations | None = None
         if not values["no-udp"]:
-            self._associations = Associations(reactor, limits, self._notices.notify)
+            self._associations = Associations(reactor, limits, self._notices.notify, self._damper)
         self._datagramPorts: list[DatagramPort] = []
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
         # Copied connections are read by transports of the reactor, and may have one from the start.
         self._loop = makeAcceptLoop(reactor, self._gate.exhausted) if values["relay"] != "copy" else None
         # Without XMPP nothing can be activated: then only the DTCP relay listens.
         self._listeners = self._makeListeners(values["listen"] if values["jid"] else (), limits)
-        self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values))
+        self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values), damper=self._damper)
         self._dtcp = self._makeDTCPRelay(values, limits)
         self._stream = self._makeStream(values) if values["jid"] is not None else None
         self._handlers: dict[int, Any] = {}
@@ -114,7 +116,7 @@ class ProxyService(MultiService):
     def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
         deadlines = handshakeDeadlines(self._reactor, limits.handshakeTimeout)
         accepted = self._gate.accepted
-        factory = StreamHostFactory(self.rendezvous, deadlines, accepted)
+        factory = StreamHostFactory(self.rendezvous, deadlines, accepted, self._damper)
         if self._associations is not None:
             factory = AssociationFactory(self.rendezvous, deadlines, self._associations, accepted)
         listeners = []
@@ -137,6 +139,7 @@ class ProxyService(MultiService):
             self._gate.accepted,
             PROGRAM,
             self._loop,
+            self._damper,
         )
         parts.listener.setServiceParent(self)
         self._listeners.append(parts.listener)
@@ -272,6 +275,7 @@ class ProxyService(MultiService):
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
         self.sessions.finishLog()
+        self._damper.flush()
         for engine in self._engines:
             if isinstance(engine, WorkerEngine):
                 yield engine.close()

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.acceptedtransport import HANDSHAKE_READ_SIZE, AcceptedTransport
+from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.origin import plainPeer
 from xmppbytes.errors import BytestreamError, LimitReached, NegotiationError, WireError
@@ -304,13 +305,16 @@ class AcceptingFactory(Factory):
         host: Any,
         deadlines: Deadlines[HandshakeProtocol],
         accepted: Callable[[ITransport], None] | None = None,
+        damper: Undamped | None = None,
     ) -> None:
         """
         @param host: what the connections join.
         @param deadlines: limits the time of their handshakes.
         @param accepted: called with each new connection's transport.
+        @param damper: writes the lines about those that fail; C{None}: each of them.
         """
         self.host = host
+        self.damper = damper or Undamped()
         self.deadlines = deadlines
         self.accepted = accepted
 

@@ -161,7 +161,7 @@ class AssociationFactory(StreamHostFactory):
         @param associations: hears the datagrams.
         @param accepted: called with each new connection's transport.
         """
-        super().__init__(streamHost, deadlines, accepted)
+        super().__init__(streamHost, deadlines, accepted, associations.damper)
         self._associations = associations
 
     def buildProtocol(self, addr: IAddress | None) -> AssociationProtocol:
