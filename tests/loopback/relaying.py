@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from tests.loopback.descriptors import openDescriptors
 from tests.waiting import until
+from xmppbytes.core.acceptloop import AcceptLoop
 from xmppbytes.core.handshake import HandshakeProtocol, handshakeDeadlines
 from xmppbytes.core.leg import LegKind
 from xmppbytes.core.outcome import Outcome
@@ -89,9 +90,12 @@ class Linked:
 class RelayLab(TestCase):
     """
     Listens on loopback, and links what connects.
+
+    @cvar ownLoop: whether an L{AcceptLoop} accepts the connections, and not the reactor.
     """
 
     engine: Any
+    ownLoop = False
 
     def setUp(self) -> None:
         self._parties: list[socket.socket] = []
@@ -101,6 +105,10 @@ class RelayLab(TestCase):
         factory = Factory.forProtocol(self._makeLeg)
         factory.noisy = False
         self.port = reactor.listenTCP(0, factory, interface="127.0.0.1", backlog=1024)
+        if self.ownLoop:
+            self.loop = AcceptLoop(reactor, lambda: None)
+            self.port = self.loop.take(self.port, factory)
+            self.addCleanup(self.loop.close)
         self.addCleanup(self.port.stopListening)
 
     def _makeLeg(self) -> PlainLeg:

@@ -37,6 +37,9 @@ class CrowdSuite:
         self.descriptorLimit = raiseDescriptorLimit()
         self.engines = self.makeEngines()
         self.crowd = Crowd(self.engines[:1])
+        self.addCleanup(self.crowd.sessions.finishLog)
+        if self.crowd.loop is not None:
+            self.addCleanup(self.crowd.loop.close)
         self.before = openDescriptors()
 
     async def test_everyStreamWholeOrBroken(self: Any) -> None:
@@ -79,6 +82,8 @@ class CrowdSuite:
         self.assertEqual((len(crowd.sessions), crowd.rendezvous.pending), (0, 0))
         self.assertEqual((crowd.rendezvous._legsOf, crowd.rendezvous._perOrigin), ({}, {}))
         self.assertEqual(crowd.records.bySid, {})
+        if crowd.loop is not None:
+            self.assertNotIn(crowd.loop, reactor.getReaders())
         await until(lambda: openDescriptors() <= self.before, lambda: openDescriptors() - self.before)
 
     async def test_idleSessionsHold(self: Any) -> None:
