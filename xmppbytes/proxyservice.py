@@ -17,6 +17,7 @@ from wokkel.subprotocols import XMPPHandler
 from xmppbytes import __version__
 from xmppbytes.compat import disco, generic, ping
 from xmppbytes.component import ComponentFactory, ComponentManager
+from xmppbytes.core.acceptloop import makeAcceptLoop
 from xmppbytes.core.access import AccessRules, defaultAllow
 from xmppbytes.core.datagramport import DatagramPort
 from xmppbytes.core.datagrams import DatagramEngine
@@ -100,6 +101,8 @@ class ProxyService(MultiService):
             self._associations = Associations(reactor, limits, self._notices.notify)
         self._datagramPorts: list[DatagramPort] = []
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
+        # Copied connections are read by transports of the reactor, and may have one from the start.
+        self._loop = makeAcceptLoop(reactor, self._gate.exhausted) if values["relay"] != "copy" else None
         # Without XMPP nothing can be activated: then only the DTCP relay listens.
         self._listeners = self._makeListeners(values["listen"] if values["jid"] else (), limits)
         self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values))
@@ -117,7 +120,7 @@ class ProxyService(MultiService):
         listeners = []
         for description in descriptions:
             endpoint = makeServerEndpoint(self._reactor, description)
-            listener = ListenService(endpoint, factory, description, PROGRAM)
+            listener = ListenService(endpoint, factory, description, PROGRAM, self._loop)
             listener.setServiceParent(self)
             listeners.append(listener)
         return listeners
@@ -126,7 +129,14 @@ class ProxyService(MultiService):
         if values["dtcp-relay"] is None:
             return None
         parts = DTCPRelayParts(
-            self._reactor, values, limits, self.rendezvous, self._proxy.access, self._gate.accepted, PROGRAM
+            self._reactor,
+            values,
+            limits,
+            self.rendezvous,
+            self._proxy.access,
+            self._gate.accepted,
+            PROGRAM,
+            self._loop,
         )
         parts.listener.setServiceParent(self)
         self._listeners.append(parts.listener)
@@ -261,10 +271,13 @@ class ProxyService(MultiService):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
+        self.sessions.finishLog()
         for engine in self._engines:
             if isinstance(engine, WorkerEngine):
                 yield engine.close()
         yield disconnected
+        if self._loop is not None:
+            self._loop.close()
         for port in self._datagramPorts:
             port.close()
         self._datagramPorts.clear()

@@ -106,7 +106,7 @@ def prune(stanza: Any) -> None:
     """
     level = [stanza]
     for _ in range(MAX_DEPTH):
-        level = [child for element in level for child in element.elements()]
+        level = [child for element in level for child in element.children if isinstance(child, Element)]
         if not level:
             return
     for element in level:

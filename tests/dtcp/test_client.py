@@ -17,8 +17,9 @@ from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTime
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
 
-from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, RecorderFactory, pause
+from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, RecorderFactory
 from tests.dtcp.test_stanzas import parse
+from tests.waiting import pause
 from xmppbytes.compat import disco
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
@@ -79,7 +80,7 @@ class RequesterTests(TestCase):
     We ask.
     """
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.lab = Lab()
@@ -319,7 +320,7 @@ class TargetTests(TestCase):
     We are asked.
     """
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.lab = Lab()

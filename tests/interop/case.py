@@ -114,7 +114,7 @@ class InteropTestCase(TestCase):
     """
 
     needs: tuple[Need, ...] = ()
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> Any:
         requirePeers(*self.needs)

@@ -10,10 +10,11 @@ from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
+from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory
 from tests.dtcp.libpsi import KEY, LibPsi
 from tests.dtcp.test_client import Scripted
 from tests.fakes import lines
+from tests.waiting import pause
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
 from xmppbytes.dtcp.options import DTCPOptions
@@ -27,7 +28,7 @@ class LibPsiTests(TestCase):
     The one other implementation.
     """
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.lab = Lab()
@@ -171,7 +172,7 @@ class StrangerTests(TestCase):
     Plain sockets at our port, while we wait for a target that does nothing.
     """
 
-    timeout = 20
+    timeout = 300
 
     async def connectTo(self, client: DTCPClientHandler, silent: bool = True) -> tuple[Any, Any]:
         """

@@ -15,9 +15,10 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish.domish import Element
 
-from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
+from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory
 from tests.fakes import lines
 from tests.loopback.test_dtcp import PLAIN, talk
+from tests.waiting import pause
 from xmppbytes.compat import disco
 from xmppbytes.core.access import AccessRules
 from xmppbytes.core.damper import LogDamper

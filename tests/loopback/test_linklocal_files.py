@@ -9,7 +9,8 @@ from random import Random
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 
-from tests.loopback.test_linklocal_mesh import JULIET, ROMEO, MeshTestCase, Person, pause
+from tests.loopback.test_linklocal_mesh import JULIET, ROMEO, MeshTestCase, Person
+from tests.waiting import until
 from xmppbytes import linklocalfiles as module
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
@@ -45,12 +46,11 @@ class Filer:
 
     @inlineCallbacks
     def wait(self, event, count=1):
-        for _ in range(300):
-            found = [one for one in self.events if one["event"] == event]
-            if len(found) >= count:
-                return found[count - 1]
-            yield pause(0.02)
-        raise AssertionError(f"no {event}, but {self.events}")
+        def found():
+            return [one for one in self.events if one["event"] == event]
+
+        yield until(lambda: len(found()) >= count, lambda: f"no {event}, but {self.events}")
+        return found()[count - 1]
 
 
 class FilesTests(MeshTestCase):

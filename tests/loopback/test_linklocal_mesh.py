@@ -7,13 +7,13 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, inli
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.xish.domish import Element
 
 from tests.linklocal.fakes import FakeDiscovery
+from tests.waiting import pause, until
 from xmppbytes.compat import generic, ping
 from xmppbytes.errors import NotReachable, Refused
 from xmppbytes.linklocal import mesh as module
@@ -28,10 +28,6 @@ from xmppbytes.tls import createIdentity
 
 ROMEO, JULIET = "romeo@forza", "juliet capulet@pronto"
 KEYS = [createIdentity() for _ in range(3)]
-
-
-def pause(seconds):
-    return deferLater(reactor, seconds, lambda: None)
 
 
 class Person:
@@ -87,7 +83,7 @@ class MeshTestCase(TestCase):
     Romeo and Juliet, and whoever else comes.
     """
 
-    timeout = 30
+    timeout = 300
 
     def person(self, name, key=0, policy=TLSPolicy.OPTIONAL, pins=None):
         person = Person(name, KEYS[key], policy, pins)
@@ -100,13 +96,8 @@ class MeshTestCase(TestCase):
         second.meets(first)
         return first, second
 
-    @inlineCallbacks
     def heard(self, person, count):
-        for _ in range(100):
-            if len(person.heard) >= count:
-                return
-            yield pause(0.02)
-        self.fail(f"{person.name} has heard {person.heard}")
+        return until(lambda: len(person.heard) >= count, lambda: f"{person.name} has heard {person.heard}")
 
 
 class StreamTests(MeshTestCase):
@@ -138,8 +129,7 @@ class StreamTests(MeshTestCase):
         romeo, juliet = self.pair()
         yield romeo.messages.say(JULIET, "one")
         self.assertTrue(romeo.mesh.close(JULIET, "enough"))
-        while romeo.mesh.stream(JULIET) is not None or juliet.mesh.stream(ROMEO) is not None:
-            yield pause(0.02)
+        yield until(lambda: romeo.mesh.stream(JULIET) is juliet.mesh.stream(ROMEO) is None)
         self.assertEqual((romeo.closed, juliet.closed), (["enough"], ["the other side has ended the stream"]))
         self.assertFalse(romeo.mesh.close(JULIET, "enough"))
         yield juliet.messages.say(ROMEO, "two")
@@ -156,8 +146,7 @@ class StreamTests(MeshTestCase):
         self.assertTrue(romeo.mesh.stream(JULIET).isReady)
         romeo.discovery.own = ("::1",)
         romeo.mesh.dropLost()
-        while romeo.mesh._all or juliet.mesh._all:
-            yield pause(0.02)
+        yield until(lambda: not romeo.mesh._all and not juliet.mesh._all)
         self.assertIn("is down", romeo.closed[0])
 
     @inlineCallbacks
@@ -216,14 +205,9 @@ class StreamTests(MeshTestCase):
             )
             yield self.heard(juliet, 2 * number + 2)
             yield self.heard(romeo, number + 1)
-            for _ in range(100):
-                if len(romeo.mesh._all) == len(juliet.mesh._all) == 1:
-                    break
-                yield pause(0.02)
-            self.assertEqual((len(romeo.mesh._all), len(juliet.mesh._all)), (1, 1))
+            yield until(lambda: len(romeo.mesh._all) == len(juliet.mesh._all) == 1)
             romeo.mesh.close(JULIET, "again")
-            while romeo.mesh._all or juliet.mesh._all:
-                yield pause(0.02)
+            yield until(lambda: not romeo.mesh._all and not juliet.mesh._all)
 
     @inlineCallbacks
     def test_nobody(self):
@@ -300,13 +284,13 @@ class StreamTests(MeshTestCase):
         connections = yield gatherResults(
             [connectProtocol(endpoint, _Waiting()) for _ in range(module.MAX_STREAMS_PER_ADDRESS + 2)]
         )
-        yield pause(0.2)
+        yield until(lambda: sum(connection.lost for connection in connections) >= 2)
+        yield pause()
         self.assertEqual(sum(connection.lost for connection in connections), 2)
         self.assertEqual(len({id(stream._bucket) for stream in juliet.mesh._all}), 1, "bytes count together")
         for connection in connections:
             connection.transport.abortConnection()
-        while juliet.mesh._all:
-            yield pause(0.02)
+        yield until(lambda: not juliet.mesh._all)
         self.assertEqual((dict(juliet.mesh._perAddress), juliet.mesh._buckets), ({}, {}))
 
 
@@ -392,7 +376,7 @@ class RequestTests(MeshTestCase):
         yield pause(0.1)
         juliet.mesh.stream(ROMEO).abort("broken")
         yield self.assertFailure(waiting, ConnectionLost)
-        yield pause(0)
+        yield pause()
         self.assertEqual(romeo.discovery.confirmed, [JULIET])
         yield self.assertFailure(self.ask(romeo, "tybalt@verona", "urn:x", "x"), ConnectionLost)
 

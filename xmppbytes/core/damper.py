@@ -72,7 +72,7 @@ class LogDamper(Undamped):
         """
         Write a line, or count it; see L{Undamped}.
         """
-        if self._mayWrite(log, origin, format):
+        if self.permits(log, origin, format):
             log.info(format, **fields)
 
     def flush(self) -> None:
@@ -82,7 +82,11 @@ class LogDamper(Undamped):
         for format in list(self._kinds):
             self._close(format)
 
-    def _mayWrite(self, log: Logger, origin: str, format: str) -> bool:
+    def permits(self, log: Logger, origin: str, format: str) -> bool:
+        """
+        Tell whether a line may be written; else count it. For lines whose fields are dear to make; the
+        parameters are those of L{info}.
+        """
         now = self._clock.seconds()
         period = self._kinds.get(format)
         if period is not None and now >= period.end:
