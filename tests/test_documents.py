@@ -80,6 +80,16 @@ class ManualTests(TestCase):
         self.assertGreater(len(table), 40)
         self.assertEqual([line for line in table if mark(line) not in sources], [])
 
+    def test_logLinesOfDTCP(self) -> None:
+        """
+        Each line that DTCP may log is in its own document.
+        """
+        document = (ROOT / "docs" / "dtcp.md").read_text(encoding="utf-8")
+        modules = sorted((ROOT / "xmppbytes" / "dtcp").glob("*.py"))
+        templates = [each for path in modules for each in logFormats(path.read_text(encoding="utf-8"))]
+        self.assertGreater(len(templates), 10)
+        self.assertEqual([each for each in templates if mark(each) not in document], [])
+
     def test_options(self) -> None:
         """
         Each option is in the table.

@@ -33,12 +33,17 @@ def logFormats(source: str) -> Iterator[str]:
     @param source: the module.
     @raise ValueError: when one is not a constant of the code.
     """
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    constants = {
+        ast.unparse(each.targets[0]): each.value for each in tree.body if isinstance(each, ast.Assign)
+    }
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         if node.func.attr not in LEVELS or ast.unparse(node.func.value).split(".")[-1] not in WRITERS:
             continue
-        texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        arguments = [constants.get(ast.unparse(each), each) for each in node.args]
+        texts = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         if texts:
             yield texts[0]
         elif not any(ast.unparse(argument) == "format" for argument in node.args):

@@ -24,7 +24,8 @@ from xmppbytes.compat import disco
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
 from xmppbytes.dtcp.options import DTCPOptions
-from xmppbytes.dtcp.stanzas import NS_DTCP, Query, Trouble
+from xmppbytes.dtcp.shared import ClientMeans
+from xmppbytes.dtcp.stanzas import NS_DTCP, Host, Query, Trouble
 from xmppbytes.errors import ConfigurationError, NegotiationError, NotReachable, Refused
 
 KEY = "a1b2c3d4"
@@ -280,6 +281,24 @@ class RequesterTests(TestCase):
         error = await self.assertFailure(connecting, NegotiationError)
         self.assertIn("log", str(error))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_bugInConnecting(self) -> None:
+        """
+        So it is where we connect: the other side is told, and nobody waits for the time to be over.
+        """
+
+        class Broken:
+            def connect(self, places: Any, attempt: Any, discard: Any) -> "Deferred[Any]":
+                return _failed(ZeroDivisionError("oops"))
+
+        self.patch(ClientMeans, "connectorFor", lambda means, peer: Broken())
+        connecting = await self.ask()
+        self.peer.answer(Query(KEY, (Host("127.0.0.1", 1),)).toElement())
+        error = await self.assertFailure(connecting, NegotiationError)
+        self.assertIn("log", str(error))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await pause()
+        self.assertEqual(self.peer.heard[-1].error["code"], "500")
 
     async def test_timeoutKind(self) -> None:
         """

@@ -12,8 +12,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionDone, InvalidAddressError
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
+from tests.fakes import lines
 from tests.loopback.lab import PROXY, REQUESTER, SECRET, TARGET, ProxyTestCase, expect, reparsed
 from tests.loopback.udpends import Acceptor, Recorder, exchangeMany
 from tests.waiting import PATIENCE, pause, until
@@ -259,6 +262,25 @@ class ProxiedTests(ClientTestCase):
         await self.startUsers(PROXIED)
         with self.assertRaisesRegex(NotReachable, "no way to offer"):
             await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
+
+    async def test_proxyThatIsGone(self) -> None:
+        """
+        A proxy that does not tell whether it knows UDP mode is left out, with a line in the log.
+        """
+        await self.startProxy("--allow=*")
+        await self.startUsers(PROXIED)
+        means = type(self.juliet.datagrams._means)
+        supports = means.supportsDatagrams
+
+        async def withoutProxy(self: Any, jid: str) -> bool:
+            if jid == PROXY:
+                raise StanzaError("remote-server-not-found")
+            return await supports(self, jid)
+
+        self.patch(means, "supportsDatagrams", withoutProxy)
+        with capturedLogs() as events, self.assertRaisesRegex(NotReachable, "no way to offer"):
+            await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
+        self.assertIn(f"{PROXY} is not offered: remote-server-not-found", lines(events))
 
     async def test_proxyEnds(self) -> None:
         """
