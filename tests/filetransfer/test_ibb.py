@@ -276,13 +276,52 @@ class OpeningTests(InBandTestCase):
         self.patch(ibb, "MAX_STREAMS", 1)
         self.open()
         self.juliet.expectBytestream(ROMEO, "other", self.acceptor)
+        self.acceptor.answer = AssertionError("was asked although there is no room")
         self.assertEqual(
             self.refusal(self.element("open", sid="other", block_size="8")), "resource-constraint"
         )
-        self.juliet._streams.clear()
-        opened = self.romeo.requestBytestream(JULIET, self.factory, "other")
+
+    def test_ownLimit(self) -> None:
+        """
+        What is one too many of ours costs no stanza: the other side would hold what we cannot use.
+        """
+        self.patch(ibb, "MAX_STREAMS", 1)
+        self.juliet.expectBytestream(ROMEO, "sid", Acceptor(Deferred()))
+        first = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+        first.addErrback(lambda _: None)
+        self.failureResultOf(self.romeo.requestBytestream(JULIET, self.factory, "other"), LimitReached)
         self.clock.advance(0)
-        self.failureResultOf(opened, LimitReached)
+        self.assertNotIn("other", "".join(self.server.stanzas))
+        first.cancel()
+        self.romeo.requestBytestream(JULIET, self.factory, "other").addErrback(lambda _: None)
+        self.clock.advance(0)
+        self.assertIn("other", self.server.stanzas[-1])
+
+    def test_ownSidTwice(self) -> None:
+        """
+        Nor is a sid used twice, whether the first is open or still asked for.
+        """
+        self.open()
+        again = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+        self.assertIn("is open already", str(self.failureResultOf(again, ValueError).value))
+        self.juliet.expectBytestream(ROMEO, "slow", Acceptor(Deferred()))
+        slow = self.romeo.requestBytestream(JULIET, self.factory, "slow")
+        self.failureResultOf(self.romeo.requestBytestream(JULIET, self.factory, "slow"), ValueError)
+        self.assertNoResult(slow)
+        slow.addErrback(lambda _: None)
+        slow.cancel()
+
+    def test_unwanted(self) -> None:
+        """
+        When our own application does not want what the other side has opened, that is closed there.
+        """
+        self.factory.willing = False
+        self.juliet.expectBytestream(ROMEO, "sid", self.acceptor)
+        opened = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.failureResultOf(opened, Refused)
+        self.assertEqual((self.romeo._streams, self.juliet._streams), ({}, {}))
 
 
 class AcceptingTests(InBandTestCase):
@@ -339,6 +378,29 @@ class AcceptingTests(InBandTestCase):
         self.juliet.forgetBytestream(ROMEO, "sid")
         self.juliet.forgetBytestream(ROMEO, "sid")
         self.assertEqual(self.refusal(self.element("open", sid="sid", block_size="8")), "not-acceptable")
+
+    def test_undecided(self) -> None:
+        """
+        While the acceptor thinks, a second <open/> is refused; when the stream is expected no longer, or
+        the XML stream has ended, the acceptor need not think any more.
+        """
+        for end in (
+            lambda: self.juliet.forgetBytestream(ROMEO, "sid"),
+            lambda: self.server.disconnect(JULIET),
+        ):
+            withdrawn: list[Any] = []
+            decision: Deferred[Any] = Deferred(withdrawn.append)
+            self.acceptor.answer = decision
+            self.juliet.expectBytestream(ROMEO, "sid", self.acceptor)
+            opened = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+            self.clock.advance(0)
+            self.assertEqual(self.refusal(self.element("open", sid="sid", block_size="8")), "not-acceptable")
+            end()
+            self.clock.advance(0)
+            self.assertEqual((withdrawn, self.juliet._undecided), ([decision], {}))
+            opened.addErrback(lambda _: None)
+            opened.cancel()
+        self.assertEqual(self.accepted.made, [])
 
     def test_bug(self) -> None:
         """
