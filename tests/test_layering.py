@@ -25,12 +25,14 @@ MAY_IMPORT = {
     "stanza": BASE,
     "component": BASE | {"jids", "stanza", "stream"},
     "stream": BASE | {"stanza"},
+    "rooms": set(),
+    "bytestreamclient": BASE | {"stanza", "rooms"},
     "serviceinfo": BASE | {"stanza"},
-    "s5b": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
-    "dtcp": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
+    "s5b": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream", "bytestreamclient"},
+    "dtcp": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream", "bytestreamclient"},
     "linklocal": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
     "filetransfer": BASE
-    | {"wire", "core", "connecting", "tls", "stanza", "stream", "s5b", "dtcp", "linklocal"},
+    | {"wire", "core", "connecting", "tls", "stanza", "stream", "rooms", "s5b", "dtcp", "linklocal"},
 }
 
 

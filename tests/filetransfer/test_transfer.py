@@ -12,6 +12,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
 from tests.filetransfer.world import JULIET, ROMEO, FileTestCase, Person
+from xmppbytes import rooms
 from xmppbytes.errors import NegotiationError, NotReachable, Refused, TransferError
 from xmppbytes.filetransfer import digests, receive, send, si, storage
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
@@ -750,6 +751,25 @@ class OfferTests(FileTestCase):
         self.patch(si, "MAX_TRANSFERS", 2)
         self.assertEqual(self.offer(sid="3"), "resource-constraint")
         self.assertEqual(len(self.acceptor.offers), 2)
+
+    def test_limitsInRoom(self) -> None:
+        """
+        In a room each occupant has a share, and all of them together that of a few accounts.
+        """
+        self.acceptor.answer = Deferred()
+        self.patch(si, "MAX_TRANSFERS_PER_ACCOUNT", 2)
+        self.patch(rooms, "ROOM_ACCOUNTS", 2)
+        presence = Element((None, "presence"))
+        presence["to"] = JULIET
+        presence.addElement((rooms.NS_MUC_USER, "x")).addElement("item")["role"] = "participant"
+        self.server.route("garden@chat.example/nurse", presence)
+        self.pump(0.1)
+        asked: dict[str, list[str]] = {}
+        for nick in ("nurse", "page", "friar"):
+            self.romeo = Person(self, f"garden@chat.example/{nick}", "192.0.2.1")
+            asked[nick] = [self.offer(sid=str(n)) for n in range(3)]
+        no = "resource-constraint"
+        self.assertEqual(asked, {"nurse": ["", "", no], "page": ["", "", no], "friar": [no, no, no]})
 
     def test_synchronousFailure(self) -> None:
         """
