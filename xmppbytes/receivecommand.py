@@ -17,8 +17,9 @@ from xmppbytes.core.access import AddressRules
 from xmppbytes.errors import BytestreamError, Refused
 from xmppbytes.filecommand import Display, FileAccount, show, summary
 from xmppbytes.filetransfer.acceptor import IFileAcceptor, IncomingFile
+from xmppbytes.filetransfer.incoming import NotDecided
 from xmppbytes.filetransfer.names import printable, safeName
-from xmppbytes.filetransfer.receive import FileReceiving
+from xmppbytes.filetransfer.receive import DECISION_TIMEOUT, FileReceiving
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.storage import Inbox
 from xmppbytes.prompt import Prompt, openPrompt
@@ -47,6 +48,13 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
         help="take files only from this JID, bare JID or domain (default: from all)",
     )
     add("--max-size", type=filecommand.bytesArgument, metavar="BYTES", help="refuse larger files")
+    add(
+        "--timeout",
+        type=filecommand.secondsArgument,
+        default=DECISION_TIMEOUT,
+        metavar="SECONDS",
+        help="decline an offer when nobody has answered the question about it (default: %(default)g)",
+    )
     add("--once", action="store_true", help="end after the first file")
     add("--yes", action="store_true", help="accept without asking")
 
@@ -66,7 +74,7 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
     """
     files = FileAccount(reactor, options)
     acceptor = Acceptor(options, None if options.yes else openPrompt(reactor))
-    receiving = FileReceiving(reactor, files.initiation, acceptor)
+    receiving = FileReceiving(reactor, files.initiation, acceptor, options.timeout)
     announcer = Announcer(acceptor.permits)
     announcer.setHandlerParent(files.account.manager)
     jid = await files.account.connect()
@@ -211,6 +219,11 @@ class Acceptor:
         if not yes:
             self._finish(1)
             raise Refused("declined")
+        refusal = self._refusal(incoming)
+        if refusal:
+            # Another question was answered meanwhile.
+            show(f"refused {_describe(incoming)}: {refusal}")
+            raise Refused(refusal)
         return self._accept(incoming)
 
     def _accept(self, incoming: IncomingFile) -> Inbox:
@@ -238,6 +251,9 @@ class Acceptor:
         """
         See L{IFileAcceptor}.
         """
+        if isinstance(error, NotDecided):
+            show(f"declined {_describe(incoming)}: {error}")
+            self._finish(1)
         if incoming not in self._accepted:
             return
         self._leave(incoming)

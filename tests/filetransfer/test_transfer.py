@@ -14,7 +14,7 @@ from twisted.words.xish.domish import Element
 from tests.filetransfer.world import JULIET, ROMEO, FileTestCase, Person
 from xmppbytes import rooms
 from xmppbytes.errors import NegotiationError, NotReachable, Refused, TransferError
-from xmppbytes.filetransfer import digests, receive, send, si, storage
+from xmppbytes.filetransfer import digests, incoming, receive, send, si, storage
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.report import TransferReport
@@ -250,7 +250,7 @@ class ResumeTests(FileTestCase):
             return succeed(digests)
 
         self.patch(send, "hashFile", skip)
-        self.patch(receive, "hashFile", skip)
+        self.patch(incoming, "hashFile", skip)
         self.patch(digests.Digests, "md5", md5)
         part = self.folder / f"doc.bin.{md5[:8]}.part"
         for path, length in ((self.path, size), (part, held)):
@@ -366,6 +366,22 @@ class RefusalTests(FileTestCase):
         self.assertEqual(self.acceptor.failures, [("I do not know you", False)])
         self.assertNothingLeft()
 
+    def test_notDecided(self) -> None:
+        """
+        The receiver's application never decides: it learns that it need not any more, and the sender,
+        who may have more patience, that it is declined.
+        """
+        withdrawn: list[Any] = []
+        self.acceptor.answer = Deferred(withdrawn.append)
+        done = self.send(answerTimeout=1000)
+        self.clock.pump([1.0] * int(receive.DECISION_TIMEOUT - 1))
+        self.assertNoResult(done)
+        self.clock.pump([1.0] * 3)
+        self.assertIn("declined the file: Offer Declined", str(self.failureResultOf(done, Refused).value))
+        self.assertEqual(self.acceptor.failures, [("nobody decided about it within 240 s", False)])
+        self.assertEqual(withdrawn, [self.acceptor.answer])
+        self.assertNothingLeft()
+
     def test_unanswered(self) -> None:
         """
         The receiver says nothing: the offer is taken back, which it is told.
@@ -458,7 +474,7 @@ class RefusalTests(FileTestCase):
         def broken(*_: Any) -> Any:
             raise OSError(5, "Input/output error")
 
-        self.patch(receive, "hashFile", broken)
+        self.patch(incoming, "hashFile", broken)
         md5 = hashlib.md5(self.content).hexdigest()
         (self.folder / f"doc.bin.{md5[:8]}.part").write_bytes(self.content[:100])
         done = self.send()
@@ -634,7 +650,7 @@ class BrokenTests(FileTestCase):
             None if "streamhost" in stanza.toXml() or "<open" in stanza.toXml() else stanza
         )
         done = self.send()
-        self.pump(receive.CONNECT_TIMEOUT + 5)
+        self.pump(incoming.CONNECT_TIMEOUT + 5)
         self.failureResultOf(done, NotReachable)
         [(text, kept)] = self.acceptor.failures
         self.assertIn("the sender never opened the stream", text)
