@@ -113,7 +113,8 @@ class ReceiverFinderTests(SynchronousTestCase):
         self.assertEqual(
             self.reason(self.find(f"{JULIET}/balcony")),
             f"{JULIET}/balcony cannot receive files: its client lacks file transfer by stream initiation "
-            "(XEP-0096), and SOCKS5 bytestreams (XEP-0065) or in-band bytestreams (XEP-0047)",
+            "(XEP-0096), and SOCKS5 bytestreams (XEP-0065) or in-band bytestreams (XEP-0047); with "
+            f"{JULIET} alone all clients that are seen there are tried",
         )
 
     def test_offline(self) -> None:

@@ -20,6 +20,7 @@ from xmppbytes.errors import LimitReached, NotReachable, Refused
 from xmppbytes.filetransfer import ibb
 from xmppbytes.filetransfer.blocks import NS_IBB
 from xmppbytes.filetransfer.ibb import InBandHandler
+from xmppbytes.filetransfer.inband import OFFLINE_PATIENCE
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.testing import MemoryXMPPServer
@@ -105,6 +106,15 @@ class InBandTestCase(SynchronousTestCase):
         self.clock.advance(0)
         return self.successResultOf(opened), self.accepted.made[-1]
 
+    def goOffline(self, address: str) -> None:
+        """
+        Let Romeo hear that somebody is not there any more.
+        """
+        presence = Element((None, "presence"))
+        presence["to"], presence["type"] = ROMEO, "unavailable"
+        self.server.route(address, presence)
+        self.clock.advance(0)
+
     def element(self, name: str, content: str = "", **attributes: str) -> Element:
         """
         Make an element.
@@ -181,10 +191,44 @@ class StreamTests(InBandTestCase):
         """
         first, second = self.open()
         self.server.disconnect(ROMEO)
-        self.assertEqual(len(first.lost), 1)
+        self.assertIn("our own server was lost", first.lost[0].getErrorMessage())
         second.transport.write(b"0")
         self.clock.advance(0)
-        self.assertTrue(second.lost[0].check(StanzaError))
+        self.assertEqual(second.lost[0].getErrorMessage(), "a block was not taken: service-unavailable")
+
+    def test_offline(self) -> None:
+        """
+        When the other side has gone offline and nothing moves any more, the stream ends soon.
+        """
+        first, second = self.open()
+        self.server.intercept = lambda stanza: None if "<data" in stanza.toXml() else stanza
+        first.transport.write(b"0")
+        self.goOffline(JULIET + "x")
+        self.goOffline(JULIET)
+        self.goOffline(JULIET)
+        self.clock.advance(OFFLINE_PATIENCE - 1)
+        self.assertEqual(first.lost, [])
+        self.clock.advance(1)
+        self.assertEqual(first.lost[0].getErrorMessage(), "the other side has gone offline")
+        second.transport.abortConnection()
+        self.clock.advance(0)
+
+    def test_invisible(self) -> None:
+        """
+        Who has only become invisible goes on; who is made to wait, too.
+        """
+        first, second = self.open()
+        self.goOffline(JULIET)
+        first.transport.write(b"0")
+        self.clock.pump([1.0] * 30)
+        first.transport.pauseProducing()
+        self.goOffline(JULIET)
+        self.clock.pump([1.0] * 30)
+        self.assertEqual((first.lost, second.lost, b"".join(second.received)), ([], [], b"0"))
+        self.goOffline(JULIET)
+        first.transport.abortConnection()
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_disco(self) -> None:
         """

@@ -2,11 +2,12 @@
 Tests for L{xmppbytes.filetransfer.send} and L{xmppbytes.filetransfer.receive}: whole transfers.
 """
 
+import errno
 import hashlib
 import os
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.protocol import Protocol
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
@@ -18,6 +19,7 @@ from xmppbytes.filetransfer import digests, incoming, receive, send, si, storage
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.report import TransferReport
+from xmppbytes.filetransfer.sender import Unreadable
 from xmppbytes.filetransfer.stanzas import NS_FILE, Acceptance, Initiation
 from xmppbytes.filetransfer.storage import Inbox
 
@@ -511,6 +513,38 @@ class RefusalTests(FileTestCase):
         self.path.unlink()
         self.failureResultOf(self.send(), FileNotFoundError)
 
+    def test_shrinkingMeanwhile(self) -> None:
+        """
+        The file becomes shorter while it is sent, or before the receiver goes on in its middle: both
+        sides know.
+        """
+
+        def shorten(stanza: Element, what: str) -> Element:
+            if what in stanza.toXml():
+                os.truncate(self.path, 100)
+            return stanza
+
+        for what in ("<streamhost-used", "<range offset="):
+            self.acceptor.failures.clear()
+            self.path.write_bytes(self.content)
+            self.server.intercept = lambda stanza, what=what: shorten(stanza, what)
+            done = self.send()
+            self.pump()
+            error = self.failureResultOf(done, Unreadable)
+            self.assertIn("has become shorter", str(error.value))
+            [(text, kept)] = self.acceptor.failures
+            self.assertIn("ended the transfer: the sender cannot read its file", text)
+            self.assertTrue(kept)
+        self.server.intercept = lambda stanza: stanza
+        self.assertNothingLeft()
+
+    def test_unreadableFile(self) -> None:
+        """
+        The file cannot be read.
+        """
+        self.patch(send, "hashFile", lambda *_: fail(OSError(errno.EIO, os.strerror(errno.EIO))))
+        self.assertIn("Input/output error", str(self.failureResultOf(self.send(), Unreadable).value))
+
     def test_shrinkingFile(self) -> None:
         """
         The file becomes shorter while it is read.
@@ -647,7 +681,7 @@ class BrokenTests(FileTestCase):
         The sender accepts our yes and does nothing: there is an end to the patience.
         """
         self.server.intercept = lambda stanza: (
-            None if "streamhost" in stanza.toXml() or "<open" in stanza.toXml() else stanza
+            None if any(one in stanza.toXml() for one in ("streamhost", "<open", "<message")) else stanza
         )
         done = self.send()
         self.pump(incoming.CONNECT_TIMEOUT + 5)
@@ -665,9 +699,9 @@ class BrokenTests(FileTestCase):
         done = self.send()
         self.pump(60)
         self.failureResultOf(done, NegotiationError)
-        self.pump(60)
         [(text, _)] = self.acceptor.failures
-        self.assertIn("no bytestream came about", text)
+        self.assertIn("ended the transfer: the sender found no way to send it (", text)
+        self.assertIn("192.0.2.1 port", text)
         self.assertNothingLeft()
 
     def test_storeFails(self) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed
+from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 
 from xmppbytes.errors import NotReachable, Refused
 from xmppbytes.filetransfer.blocks import closeElement, dataElement, openElement
-from xmppbytes.filetransfer.inband import CLOSE_PATIENCE
+from xmppbytes.filetransfer.inband import CLOSE_PATIENCE, Broken
+from xmppbytes.filetransfer.names import printable
 from xmppbytes.filetransfer.stanzas import errorText
+from xmppbytes.stanza import REQUEST_FAILURES, failureText
 
 # Smaller blocks than this, in bytes, are not worth it.
 MIN_BLOCK_SIZE = 256
@@ -70,7 +73,7 @@ class Carrier:
         """
         block = dataElement(self._sid, seq, data)
         sent: Deferred[Any] = self._ask(self._peer, "set", block, timeout=BLOCK_TIMEOUT)
-        return sent
+        return sent.addErrback(_broken)
 
     def sendClose(self) -> "Deferred[Any]":
         """
@@ -90,3 +93,10 @@ class Carrier:
         See L{xmppbytes.filetransfer.blocks.IBlockCarrier}.
         """
         self._forget()
+
+
+def _broken(failure: Failure) -> Failure:
+    error = failure.value
+    if isinstance(error, REQUEST_FAILURES):
+        raise Broken(f"a block was not taken: {printable(failureText(error), 200)}")
+    return failure

@@ -16,7 +16,7 @@ from twisted.words.xish.domish import Element
 
 from xmppbytes.compat import disco
 from xmppbytes.errors import NotReachable
-from xmppbytes.filetransfer.stanzas import NS_FILE, NS_SI
+from xmppbytes.filetransfer.stanzas import NS_FILE, NS_SI, errorText
 from xmppbytes.stanza import RequestHandler
 
 # Seconds: for presence to arrive, and for a client to say what it can.
@@ -78,7 +78,10 @@ class ReceiverFinder(RequestHandler):
         if target.resource:
             missing = await self._missing(target.full(), methods)
             if missing:
-                raise NotReachable(f"{target.full()} cannot receive files: {missing}")
+                raise NotReachable(
+                    f"{target.full()} cannot receive files: {missing}; with {target.userhost()} alone all "
+                    "clients that are seen there are tried"
+                )
             return str(target.full())
         return await self._findResource(target, methods)
 
@@ -108,7 +111,7 @@ class ReceiverFinder(RequestHandler):
             if e.condition == "feature-not-implemented":
                 # It does not say; the offer will show.
                 return ""
-            return f"it is not online, or does not talk to strangers ({e.condition})"
+            return f"it is not online, or does not talk to strangers ({errorText(e)})"
         except RequestTimeout:
             return "it does not answer"
         except ConnectionClosed:
@@ -195,4 +198,5 @@ def _nobody(target: JID, asked: dict[str, str]) -> str:
             f"{target.full()} is not online, or does not show it to us; give the full address "
             f"({target.full()}/RESOURCE)"
         )
-    return "; ".join(f"{address} cannot receive files: {missing}" for address, missing in asked.items())
+    each = "; ".join(f"{address} cannot receive files: {missing}" for address, missing in asked.items())
+    return f"{each}; another client is needed there"

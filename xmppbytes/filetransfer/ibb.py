@@ -28,7 +28,7 @@ from xmppbytes.filetransfer.blocks import (
     refuse,
 )
 from xmppbytes.filetransfer.carrier import Carrier
-from xmppbytes.filetransfer.inband import InBandTransport
+from xmppbytes.filetransfer.inband import Broken, InBandTransport
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.stanza import RequestHandler
 
@@ -72,6 +72,7 @@ class InBandHandler(RequestHandler):
         """
         super().connectionInitialized()
         self.xmlstream.addObserver("/message", self.onMessage)
+        self.xmlstream.addObserver("/presence[@type='unavailable']", self.onUnavailable)
 
     def connectionLost(self, reason: Any) -> None:
         """
@@ -81,7 +82,16 @@ class InBandHandler(RequestHandler):
         for decision in list(self._undecided.values()):
             decision.cancel()
         for transport in list(self._streams.values()):
-            transport.connectionLost(reason)
+            transport.connectionLost(Failure(Broken("the connection to our own server was lost")))
+
+    def onUnavailable(self, presence: Any) -> None:
+        """
+        Somebody has gone offline, perhaps in the middle of a stream.
+        """
+        sender = presence.getAttribute("from", "")
+        for (peer, _), transport in list(self._streams.items()):
+            if peer == sender:
+                transport.peerOffline()
 
     # The side that opens.
 

@@ -77,7 +77,7 @@ class Incoming(Factory):
         self._digests = Digests(md5=offered.file.md5 is not None)
         self._receiver: FileReceiver | None = None
         self._timer: Any = None
-        self._trouble = "the sender never opened the stream"
+        self._trouble = ""
         self._begun = 0.0
         self._route = ""
         self._accepted = False
@@ -220,7 +220,8 @@ class Incoming(Factory):
 
     def _aborted(self, reason: str) -> None:
         if self._accepted:
-            self._fail(Refused(f"{self.incoming.sender} ended the transfer: {reason}"))
+            tried = f" ({self._trouble})" if self._trouble and self._receiver is None else ""
+            self._fail(Refused(f"{self.incoming.sender} ended the transfer: {reason}{tried}"))
         elif self._decision is not None:
             self._decision.cancel()
 
@@ -234,7 +235,8 @@ class Incoming(Factory):
         self._timer = None
 
     def _neverConnected(self) -> None:
-        error = NotReachable(f"no bytestream came about: {self._trouble}")
+        why = self._trouble or "the sender never opened the stream"
+        error = NotReachable(f"no bytestream came about: {why}; ask for it to be sent again")
         self._fail(error, "remote-server-timeout", "no bytestream came about")
 
     def _fail(
