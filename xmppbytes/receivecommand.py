@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
@@ -22,6 +22,7 @@ from xmppbytes.filetransfer.names import printable, safeName
 from xmppbytes.filetransfer.receive import DECISION_TIMEOUT, FileReceiving
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.storage import Inbox
+from xmppbytes.jids import prepareJID
 from xmppbytes.prompt import Prompt, openPrompt
 from xmppbytes.running import runCommand
 from xmppbytes.stanza import RequestHandler
@@ -181,7 +182,7 @@ class Acceptor:
         those who were named are told that we are here.
         """
         try:
-            return bool(self._options.senders) and self._rules.match(JID(sender))
+            return bool(self._options.senders) and self._rules.match(prepareJID(sender))
         except (InvalidFormat, UnicodeError):
             return False
 
@@ -202,7 +203,7 @@ class Acceptor:
 
     def _refusal(self, incoming: IncomingFile) -> str:
         try:
-            known = self._rules.match(JID(incoming.sender))
+            known = self._rules.match(prepareJID(incoming.sender))
         except (InvalidFormat, UnicodeError):
             known = False
         if not known:
