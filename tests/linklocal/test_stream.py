@@ -14,9 +14,9 @@ from twisted.words.xish.domish import Element
 
 from xmppbytes.errors import NotReachable, Refused, WireError
 from xmppbytes.linklocal.connection import NS_CLIENT
-from xmppbytes.linklocal.istream import Security, TLSPolicy
 from xmppbytes.linklocal.pins import Pin, PinStore
-from xmppbytes.linklocal.stream import PeerStream, PolicyViolation
+from xmppbytes.linklocal.safety import PolicyViolation, Security, TLSPolicy
+from xmppbytes.linklocal.stream import PeerStream
 from xmppbytes.linklocal.tcp import scopedAddress
 from xmppbytes.tls import createIdentity
 

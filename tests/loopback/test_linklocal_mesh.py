@@ -16,13 +16,12 @@ from tests.linklocal.fakes import FakeDiscovery
 from tests.waiting import pause, until
 from xmppbytes.compat import generic, ping
 from xmppbytes.errors import NotReachable, Refused
-from xmppbytes.linklocal import mesh as module
+from xmppbytes.linklocal import streams as module
 from xmppbytes.linklocal.disco import DescriptionHandler
-from xmppbytes.linklocal.istream import Security, TLSPolicy
 from xmppbytes.linklocal.mesh import Mesh
 from xmppbytes.linklocal.messages import MessageHandler
 from xmppbytes.linklocal.pins import PinMismatch, PinStore
-from xmppbytes.linklocal.stream import PolicyViolation
+from xmppbytes.linklocal.safety import PolicyViolation, Security, TLSPolicy
 from xmppbytes.stanza import Request
 from xmppbytes.tls import createIdentity
 
@@ -83,7 +82,7 @@ class MeshTestCase(TestCase):
     Romeo and Juliet, and whoever else comes.
     """
 
-    timeout = 300
+    timeout = 120
 
     def person(self, name, key=0, policy=TLSPolicy.OPTIONAL, pins=None):
         person = Person(name, KEYS[key], policy, pins)
@@ -97,7 +96,8 @@ class MeshTestCase(TestCase):
         return first, second
 
     def heard(self, person, count):
-        return until(lambda: len(person.heard) >= count, lambda: f"{person.name} has heard {person.heard}")
+        while len(person.heard) < count:
+            yield pause(0.02)
 
 
 class StreamTests(MeshTestCase):
@@ -205,7 +205,8 @@ class StreamTests(MeshTestCase):
             )
             yield self.heard(juliet, 2 * number + 2)
             yield self.heard(romeo, number + 1)
-            yield until(lambda: len(romeo.mesh._all) == len(juliet.mesh._all) == 1)
+            while (len(romeo.mesh._all), len(juliet.mesh._all)) != (1, 1):
+                yield pause(0.02)
             romeo.mesh.close(JULIET, "again")
             yield until(lambda: not romeo.mesh._all and not juliet.mesh._all)
 
@@ -284,9 +285,9 @@ class StreamTests(MeshTestCase):
         connections = yield gatherResults(
             [connectProtocol(endpoint, _Waiting()) for _ in range(module.MAX_STREAMS_PER_ADDRESS + 2)]
         )
-        yield until(lambda: sum(connection.lost for connection in connections) >= 2)
-        yield pause()
-        self.assertEqual(sum(connection.lost for connection in connections), 2)
+        while sum(connection.lost for connection in connections) < 2:
+            yield pause(0.02)
+        self.assertEqual(len(juliet.mesh._all), module.MAX_STREAMS_PER_ADDRESS)
         self.assertEqual(len({id(stream._bucket) for stream in juliet.mesh._all}), 1, "bytes count together")
         for connection in connections:
             connection.transport.abortConnection()
@@ -371,12 +372,13 @@ class RequestTests(MeshTestCase):
         """
         romeo, juliet = self.pair()
         yield romeo.messages.say(JULIET, "hello")
+        yield self.heard(juliet, 1)
         juliet.mesh.xmlstream = None
         waiting = self.ask(romeo, JULIET, "urn:x", "x")
-        yield pause(0.1)
         juliet.mesh.stream(ROMEO).abort("broken")
         yield self.assertFailure(waiting, ConnectionLost)
-        yield pause()
+        while not romeo.discovery.confirmed:
+            yield pause(0.02)
         self.assertEqual(romeo.discovery.confirmed, [JULIET])
         yield self.assertFailure(self.ask(romeo, "tybalt@verona", "urn:x", "x"), ConnectionLost)
 

@@ -87,7 +87,8 @@ class _Person:
     def __init__(self, folder: Path, name: str, interface: str) -> None:
         self.name = name
         self._folder = folder / interface
-        self._folder.mkdir()
+        # For nobody else's eyes, whatever the umask: the service demands it of its socket's folder.
+        self._folder.mkdir(mode=0o700)
         user, _, machine = name.partition("@")
         self._command = [
             *(sys.executable, "-m", "twisted", "linklocal"),
