@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 
 from xmppbytes.linklocal import interfaces as interfacesModule
 from xmppbytes.linklocal.interfaces import InterfaceMonitor, listInterfaces
@@ -29,11 +29,13 @@ def cable(number):
         # Both ends are here: the kernel must believe in packets from its own addresses.
         for setting, value in (("accept_local", "1"), ("rp_filter", "0")):
             Path(f"/proc/sys/net/ipv4/conf/{name}/{setting}").write_text(value)
-        # No address that becomes usable by itself, later.
-        ip("link", "set", name, "addrgenmode", "none")
         ip("addr", "add", f"10.{number}.0.{side}/24", "dev", name)
         ip("addr", "add", f"fe80::{number}:{side}/64", "dev", name, "nodad")
         ip("link", "set", name, "up")
+
+
+def pause(seconds):
+    return deferLater(reactor, seconds, lambda: None)
 
 
 @inlineCallbacks
@@ -49,6 +51,7 @@ def until(condition):
 def isolation():
     heard = {}
     links = {}
+    yield pause(2.0)  # the addresses that the kernel adds by itself become usable
     for interface in listInterfaces():
         heard[interface.name] = []
         links[interface.name] = MulticastLink(
@@ -99,7 +102,8 @@ def interfaces():
     interfacesModule.POLL_INTERVAL = 3600
     monitor = InterfaceMonitor(reactor, ["l1"])
     monitor.start(changed)
-    yield until(lambda: changes and changes[-1] == ["l1"], lambda: changes)
+    yield pause(2.5)  # duplicate address detection of the kernel's own addresses
+    assert changes[-1] == ["l1"], changes
     down = change()
     ip("link", "set", "r1", "down")  # the carrier is lost, the interface itself is up
     yield down
@@ -113,6 +117,7 @@ def interfaces():
 @inlineCallbacks
 def addresses():
     heard = []
+    yield pause(2.0)
     left = MulticastLink(reactor, listInterfaces(["l1"])[0], lambda *_: None)
     right = MulticastLink(reactor, listInterfaces(["r1"])[0], lambda data, source: heard.append(source[0]))
     ip("addr", "add", "10.9.0.9/24", "dev", "l1")

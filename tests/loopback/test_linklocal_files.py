@@ -10,8 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import fail, inlineCallbacks
 from twisted.logger import capturedLogs
 
-from tests.loopback.test_linklocal_mesh import JULIET, ROMEO, MeshTestCase, Person
-from tests.waiting import until
+from tests.loopback.test_linklocal_mesh import JULIET, ROMEO, MeshTestCase, Person, pause
 from xmppbytes import linklocalfiles as module
 from xmppbytes.errors import ConfigurationError, NotReachable
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods

@@ -7,13 +7,13 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, inli
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.xish.domish import Element
 
 from tests.linklocal.fakes import FakeDiscovery
-from tests.waiting import pause, until
 from xmppbytes.compat import generic, ping
 from xmppbytes.errors import NotReachable, Refused
 from xmppbytes.linklocal import streams as module
@@ -27,6 +27,10 @@ from xmppbytes.tls import createIdentity
 
 ROMEO, JULIET = "romeo@forza", "juliet capulet@pronto"
 KEYS = [createIdentity() for _ in range(3)]
+
+
+def pause(seconds):
+    return deferLater(reactor, seconds, lambda: None)
 
 
 class Person:
@@ -95,6 +99,7 @@ class MeshTestCase(TestCase):
         second.meets(first)
         return first, second
 
+    @inlineCallbacks
     def heard(self, person, count):
         while len(person.heard) < count:
             yield pause(0.02)
@@ -129,7 +134,8 @@ class StreamTests(MeshTestCase):
         romeo, juliet = self.pair()
         yield romeo.messages.say(JULIET, "one")
         self.assertTrue(romeo.mesh.close(JULIET, "enough"))
-        yield until(lambda: romeo.mesh.stream(JULIET) is juliet.mesh.stream(ROMEO) is None)
+        while romeo.mesh.stream(JULIET) is not None or juliet.mesh.stream(ROMEO) is not None:
+            yield pause(0.02)
         self.assertEqual((romeo.closed, juliet.closed), (["enough"], ["the other side has ended the stream"]))
         self.assertFalse(romeo.mesh.close(JULIET, "enough"))
         yield juliet.messages.say(ROMEO, "two")
@@ -146,7 +152,8 @@ class StreamTests(MeshTestCase):
         self.assertTrue(romeo.mesh.stream(JULIET).isReady)
         romeo.discovery.own = ("::1",)
         romeo.mesh.dropLost()
-        yield until(lambda: not romeo.mesh._all and not juliet.mesh._all)
+        while romeo.mesh._all or juliet.mesh._all:
+            yield pause(0.02)
         self.assertIn("is down", romeo.closed[0])
 
     @inlineCallbacks
@@ -208,7 +215,8 @@ class StreamTests(MeshTestCase):
             while (len(romeo.mesh._all), len(juliet.mesh._all)) != (1, 1):
                 yield pause(0.02)
             romeo.mesh.close(JULIET, "again")
-            yield until(lambda: not romeo.mesh._all and not juliet.mesh._all)
+            while romeo.mesh._all or juliet.mesh._all:
+                yield pause(0.02)
 
     @inlineCallbacks
     def test_nobody(self):
@@ -291,7 +299,8 @@ class StreamTests(MeshTestCase):
         self.assertEqual(len({id(stream._bucket) for stream in juliet.mesh._all}), 1, "bytes count together")
         for connection in connections:
             connection.transport.abortConnection()
-        yield until(lambda: not juliet.mesh._all)
+        while juliet.mesh._all:
+            yield pause(0.02)
         self.assertEqual((dict(juliet.mesh._perAddress), juliet.mesh._buckets), ({}, {}))
 
 

@@ -28,16 +28,10 @@ class NamespaceTestCase(TestCase):
     script: Path
 
     def setUp(self):
-        needed = (
-            ("ip", "link", "set", "lo", "up"),
-            ("ip", "-6", "addr", "add", "fe80::1/64", "dev", "lo"),
-            ("test", "-w", "/proc/sys/net/ipv4/conf/all/rp_filter"),
-        )
-        for command in needed:
-            try:
-                subprocess.run(inNamespace(*command), check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                raise SkipTest(f"no network namespaces with IPv6 can be used here: {error}") from error
+        try:
+            subprocess.run(inNamespace("ip", "link", "set", "lo", "up"), check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise SkipTest(f"no network namespaces here: {error}") from error
 
     def runScript(self, *arguments):
         done = subprocess.run(
@@ -66,7 +60,7 @@ class SocketTests(NamespaceTestCase):
 
     def test_interfaces(self):
         """
-        An interface that goes down and up again is noticed without looking.
+        An interface that goes down and up again is noticed within half a second.
         """
         self.runScript("interfaces")
 
