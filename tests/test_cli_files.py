@@ -20,6 +20,7 @@ from xmppbytes import cli, filecommand, receivecommand
 from xmppbytes.errors import Refused, TransferError
 from xmppbytes.filecommand import Display, optionsOf, show, summary
 from xmppbytes.filetransfer.acceptor import IncomingFile
+from xmppbytes.filetransfer.incoming import NotDecided
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.storage import Inbox
@@ -370,6 +371,32 @@ class AcceptorTests(SynchronousTestCase):
             self.assertEqual(self.lines[-1].startswith("failed: doc.bin: it broke"), True)
             self.assertEqual("is kept" in self.lines[-1], once)
             self.assertEqual(acceptor.enough.called, once)
+
+    def test_notDecided(self) -> None:
+        """
+        A question that nobody has answered is told; with --once it is the end, as a no is.
+        """
+        for once in (True, False):
+            acceptor = self.acceptor(once=once)
+            acceptor.fileFailed(self.incoming(), NotDecided("nobody decided about it within 5 s"), False)
+            self.assertEqual(
+                self.lines[-1],
+                f"declined doc.bin (10 bytes) from {ALICE}: nobody decided about it within 5 s",
+            )
+            self.assertEqual(acceptor.enough.called, once)
+
+    def test_twoYes(self) -> None:
+        """
+        With --once only the first of two questions can be answered with yes.
+        """
+        questions = Questions()
+        acceptor = self.acceptor(questions, yes=False, once=True)
+        decisions = [acceptor.fileOffered(self.incoming(name=name)) for name in "ab"]
+        for answer in questions.answers:
+            answer.callback(True)
+        self.successResultOf(decisions[0])
+        self.failureResultOf(decisions[1], Refused)
+        self.assertIn("--once is for one", self.lines[-1])
 
     def test_neverAccepted(self) -> None:
         """

@@ -22,15 +22,19 @@ MAY_IMPORT = {
     "core": {"wire", "errors", "interfaces", "jids"},
     "connecting": {"core", "errors", "interfaces", "jids"},
     "tls": {"errors", "interfaces"},
+    "xmlparser": {"errors"},
     "stanza": BASE,
-    "component": BASE | {"jids", "stanza", "stream"},
-    "stream": BASE | {"stanza"},
+    "serverstream": {"xmlparser"},
+    "component": BASE | {"jids", "stanza", "serverstream", "stream"},
+    "stream": BASE | {"stanza", "xmlparser", "serverstream"},
+    "rooms": set(),
+    "bytestreamclient": BASE | {"stanza", "rooms"},
     "serviceinfo": BASE | {"stanza"},
-    "s5b": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
-    "dtcp": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
-    "linklocal": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream"},
+    "s5b": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream", "bytestreamclient"},
+    "dtcp": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream", "bytestreamclient"},
+    "linklocal": BASE | {"wire", "core", "connecting", "tls", "stanza", "stream", "xmlparser"},
     "filetransfer": BASE
-    | {"wire", "core", "connecting", "tls", "stanza", "stream", "s5b", "dtcp", "linklocal"},
+    | {"wire", "core", "connecting", "tls", "stanza", "stream", "rooms", "s5b", "dtcp", "linklocal"},
 }
 
 

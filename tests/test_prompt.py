@@ -69,7 +69,7 @@ class PromptTests(SynchronousTestCase):
         first.cancel()
         self.failureResultOf(first, CancelledError)
         self.failureResultOf(second, CancelledError)
-        self.assertEqual(self.shown.getvalue(), "0? (taken back)\n2? ")
+        self.assertEqual(self.shown.getvalue(), "0? (not asked any more)\n2? ")
         self.prompt.dataReceived(b"y\n")
         self.assertTrue(self.successResultOf(third))
 
@@ -80,7 +80,7 @@ class PromptTests(SynchronousTestCase):
         question = self.prompt.ask("? ")
         question.cancel()
         self.failureResultOf(question, CancelledError)
-        self.assertEqual(self.shown.getvalue(), "? (taken back)\n")
+        self.assertEqual(self.shown.getvalue(), "? (not asked any more)\n")
 
     def test_closed(self) -> None:
         """

@@ -2,9 +2,11 @@
 Why an account has no connection, in one line for a person.
 """
 
+import os
+
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.words.protocols.jabber import xmlstream
 from twisted.words.protocols.jabber.error import StanzaError, StreamError
 from twisted.words.protocols.jabber.sasl import SASLAuthError, SASLNoAcceptableMechanism
@@ -12,6 +14,15 @@ from twisted.words.protocols.jabber.sasl import SASLAuthError, SASLNoAcceptableM
 from xmppbytes.errors import BytestreamError
 from xmppbytes.filetransfer.names import printable
 from xmppbytes.scram import ServerNotTrusted
+from xmppbytes.xmlparser import StreamBroken
+
+# Why a server refuses a stream or a resource -> what to do.
+_ADVICE = {
+    "host-unknown": "check the domain of the JID, and --server",
+    "host-gone": "check the domain of the JID, and --server",
+    "conflict": "the resource is in use: give another one, or none",
+    "resource-constraint": "end another client of the account first",
+}
 
 
 def explain(where: str, account: str, domain: str, error: BaseException) -> str:
@@ -40,14 +51,24 @@ def explain(where: str, account: str, domain: str, error: BaseException) -> str:
         return f"{where} insists on encryption; leave --no-tls away"
     if isinstance(error, StreamError | StanzaError):
         text = printable(str(error.text or "no text"))
-        return f"{where} refuses the connection: {error.condition} ({text})"
+        advice = _ADVICE.get(error.condition, "try again later, or ask who runs the server")
+        return f"{where} refuses the connection: {error.condition} ({text}); {advice}"
     if isinstance(error, DNSLookupError):
-        return f"there is no address of {where}; check the JID, or give --server HOST:PORT"
+        advice = "check the JID, or give --server HOST:PORT" if where == domain else "check --server"
+        return f"there is no address of {where}; {advice}"
     if isinstance(error, ConnectError):
-        return f"cannot connect to {where} ({error}); is the server running there?"
-    if isinstance(error, BytestreamError):
+        return f"cannot connect to {where} ({_connectText(error)}); is the server running there?"
+    if isinstance(error, BytestreamError) and not isinstance(error, StreamBroken):
         return str(error)
     return f"the connection to {where} failed ({error or type(error).__name__}); is an XMPP server there?"
+
+
+def _connectText(error: ConnectError) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return os.strerror(error.osError) if error.osError else str(error).rstrip(".")
 
 
 def _sslText(error: SSL.Error) -> str:

@@ -25,6 +25,7 @@ from xmppbytes.filetransfer.names import printable
 from xmppbytes.filetransfer.offer import readSize
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.stack import addFileTransfer
+from xmppbytes.jids import prepareJID
 from xmppbytes.s5b.options import BytestreamOptions, Ways
 from xmppbytes.srv import parseServer
 
@@ -37,7 +38,7 @@ def jidArgument(text: str) -> JID:
     Read an address.
     """
     try:
-        jid = JID(text)
+        jid = prepareJID(text)
         jid.host.encode("idna")
         return jid
     except (InvalidFormat, UnicodeError) as e:
@@ -49,6 +50,11 @@ def accountArgument(text: str) -> JID:
     Read the address of an account.
     """
     jid = jidArgument(text)
+    try:
+        # Twisted prepares the address again when the server has told it: it must know its characters.
+        JID(text)
+    except InvalidFormat as e:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used as our own address: {e}") from e
     if not jid.user:
         raise argparse.ArgumentTypeError(f"{text!r} is not an account, such as alice@example.org/laptop")
     return jid

@@ -72,7 +72,7 @@ class Prompt(LineOnlyReceiver):
         first = self._questions[0][1] is answer
         self._questions = deque(entry for entry in self._questions if entry[1] is not answer)
         if first:
-            print("(taken back)", file=sys.stderr)
+            print("(not asked any more)", file=sys.stderr)
             self._next()
 
     def _next(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
@@ -17,10 +17,12 @@ from xmppbytes.core.access import AddressRules
 from xmppbytes.errors import BytestreamError, Refused
 from xmppbytes.filecommand import Display, FileAccount, show, summary
 from xmppbytes.filetransfer.acceptor import IFileAcceptor, IncomingFile
+from xmppbytes.filetransfer.incoming import NotDecided
 from xmppbytes.filetransfer.names import printable, safeName
-from xmppbytes.filetransfer.receive import FileReceiving
+from xmppbytes.filetransfer.receive import DECISION_TIMEOUT, FileReceiving
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.storage import Inbox
+from xmppbytes.jids import prepareJID
 from xmppbytes.prompt import Prompt, openPrompt
 from xmppbytes.running import runCommand
 from xmppbytes.stanza import RequestHandler
@@ -47,6 +49,13 @@ def addArguments(parser: argparse.ArgumentParser) -> None:
         help="take files only from this JID, bare JID or domain (default: from all)",
     )
     add("--max-size", type=filecommand.bytesArgument, metavar="BYTES", help="refuse larger files")
+    add(
+        "--timeout",
+        type=filecommand.secondsArgument,
+        default=DECISION_TIMEOUT,
+        metavar="SECONDS",
+        help="decline an offer when nobody has answered the question about it (default: %(default)g)",
+    )
     add("--once", action="store_true", help="end after the first file")
     add("--yes", action="store_true", help="accept without asking")
 
@@ -66,7 +75,7 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
     """
     files = FileAccount(reactor, options)
     acceptor = Acceptor(options, None if options.yes else openPrompt(reactor))
-    receiving = FileReceiving(reactor, files.initiation, acceptor)
+    receiving = FileReceiving(reactor, files.initiation, acceptor, options.timeout)
     announcer = Announcer(acceptor.permits)
     announcer.setHandlerParent(files.account.manager)
     jid = await files.account.connect()
@@ -173,7 +182,7 @@ class Acceptor:
         those who were named are told that we are here.
         """
         try:
-            return bool(self._options.senders) and self._rules.match(JID(sender))
+            return bool(self._options.senders) and self._rules.match(prepareJID(sender))
         except (InvalidFormat, UnicodeError):
             return False
 
@@ -194,7 +203,7 @@ class Acceptor:
 
     def _refusal(self, incoming: IncomingFile) -> str:
         try:
-            known = self._rules.match(JID(incoming.sender))
+            known = self._rules.match(prepareJID(incoming.sender))
         except (InvalidFormat, UnicodeError):
             known = False
         if not known:
@@ -211,6 +220,11 @@ class Acceptor:
         if not yes:
             self._finish(1)
             raise Refused("declined")
+        refusal = self._refusal(incoming)
+        if refusal:
+            # Another question was answered meanwhile.
+            show(f"refused {_describe(incoming)}: {refusal}")
+            raise Refused(refusal)
         return self._accept(incoming)
 
     def _accept(self, incoming: IncomingFile) -> Inbox:
@@ -238,6 +252,9 @@ class Acceptor:
         """
         See L{IFileAcceptor}.
         """
+        if isinstance(error, NotDecided):
+            show(f"declined {_describe(incoming)}: {error}")
+            self._finish(1)
         if incoming not in self._accepted:
             return
         self._leave(incoming)

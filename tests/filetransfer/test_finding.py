@@ -4,7 +4,7 @@ Tests for L{xmppbytes.filetransfer.finding}.
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.error import StanzaError
@@ -113,7 +113,8 @@ class ReceiverFinderTests(SynchronousTestCase):
         self.assertEqual(
             self.reason(self.find(f"{JULIET}/balcony")),
             f"{JULIET}/balcony cannot receive files: its client lacks file transfer by stream initiation "
-            "(XEP-0096), and SOCKS5 bytestreams (XEP-0065) or in-band bytestreams (XEP-0047)",
+            "(XEP-0096), and SOCKS5 bytestreams (XEP-0065) or in-band bytestreams (XEP-0047); with "
+            f"{JULIET} alone all clients that are seen there are tried",
         )
 
     def test_offline(self) -> None:
@@ -154,6 +155,40 @@ class ReceiverFinderTests(SynchronousTestCase):
         found = self.find(JULIET, "old", "balcony")
         self.assertEqual(self.successResultOf(found), f"{JULIET}/balcony")
         self.assertEqual([str(c) for c in self.clock.getDelayedCalls()], [])
+
+    def test_sideBySide(self) -> None:
+        """
+        Clients that do not answer hold nobody up, neither each other nor the one that can; what they
+        were asked is taken back.
+        """
+        for n in range(5):
+            self.client(f"silent{n}", error="silence")
+        self.client("balcony", *ALL)
+        found = self.find(JULIET, *[f"silent{n}" for n in range(5)], "balcony")
+        self.assertEqual(self.successResultOf(found), f"{JULIET}/balcony")
+        self.assertEqual(self.romeo._iqDeferreds, {})
+        found = self.find(JULIET, *[f"silent{n}" for n in range(5)], seconds=11)
+        self.assertEqual(self.reason(found).count("does not answer"), 5)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancel(self) -> None:
+        """
+        A search that is cancelled leaves nothing behind.
+        """
+        self.client("balcony", error="silence")
+        found = self.find(JULIET, "balcony")
+        found.cancel()
+        self.failureResultOf(found, CancelledError)
+        self.assertEqual((self.clock.getDelayedCalls(), self.romeo._iqDeferreds), ([], {}))
+
+    def test_unforeseen(self) -> None:
+        """
+        A fault of ours is not taken for a client's silence.
+        """
+        self.patch(finding, "NAMES", None)
+        self.client("balcony")
+        found = self.find(JULIET, "balcony")
+        self.failureResultOf(found, TypeError)
 
     def test_asksToBeShown(self) -> None:
         """

@@ -20,6 +20,7 @@ from xmppbytes.errors import LimitReached, NotReachable, Refused
 from xmppbytes.filetransfer import ibb
 from xmppbytes.filetransfer.blocks import NS_IBB
 from xmppbytes.filetransfer.ibb import InBandHandler
+from xmppbytes.filetransfer.inband import OFFLINE_PATIENCE
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.testing import MemoryXMPPServer
@@ -105,6 +106,15 @@ class InBandTestCase(SynchronousTestCase):
         self.clock.advance(0)
         return self.successResultOf(opened), self.accepted.made[-1]
 
+    def goOffline(self, address: str) -> None:
+        """
+        Let Romeo hear that somebody is not there any more.
+        """
+        presence = Element((None, "presence"))
+        presence["to"], presence["type"] = ROMEO, "unavailable"
+        self.server.route(address, presence)
+        self.clock.advance(0)
+
     def element(self, name: str, content: str = "", **attributes: str) -> Element:
         """
         Make an element.
@@ -181,10 +191,44 @@ class StreamTests(InBandTestCase):
         """
         first, second = self.open()
         self.server.disconnect(ROMEO)
-        self.assertEqual(len(first.lost), 1)
+        self.assertIn("our own server was lost", first.lost[0].getErrorMessage())
         second.transport.write(b"0")
         self.clock.advance(0)
-        self.assertTrue(second.lost[0].check(StanzaError))
+        self.assertEqual(second.lost[0].getErrorMessage(), "a block was not taken: service-unavailable")
+
+    def test_offline(self) -> None:
+        """
+        When the other side has gone offline and nothing moves any more, the stream ends soon.
+        """
+        first, second = self.open()
+        self.server.intercept = lambda stanza: None if "<data" in stanza.toXml() else stanza
+        first.transport.write(b"0")
+        self.goOffline(JULIET + "x")
+        self.goOffline(JULIET)
+        self.goOffline(JULIET)
+        self.clock.advance(OFFLINE_PATIENCE - 1)
+        self.assertEqual(first.lost, [])
+        self.clock.advance(1)
+        self.assertEqual(first.lost[0].getErrorMessage(), "the other side has gone offline")
+        second.transport.abortConnection()
+        self.clock.advance(0)
+
+    def test_invisible(self) -> None:
+        """
+        Who has only become invisible goes on; who is made to wait, too.
+        """
+        first, second = self.open()
+        self.goOffline(JULIET)
+        first.transport.write(b"0")
+        self.clock.pump([1.0] * 30)
+        first.transport.pauseProducing()
+        self.goOffline(JULIET)
+        self.clock.pump([1.0] * 30)
+        self.assertEqual((first.lost, second.lost, b"".join(second.received)), ([], [], b"0"))
+        self.goOffline(JULIET)
+        first.transport.abortConnection()
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_disco(self) -> None:
         """
@@ -276,13 +320,52 @@ class OpeningTests(InBandTestCase):
         self.patch(ibb, "MAX_STREAMS", 1)
         self.open()
         self.juliet.expectBytestream(ROMEO, "other", self.acceptor)
+        self.acceptor.answer = AssertionError("was asked although there is no room")
         self.assertEqual(
             self.refusal(self.element("open", sid="other", block_size="8")), "resource-constraint"
         )
-        self.juliet._streams.clear()
-        opened = self.romeo.requestBytestream(JULIET, self.factory, "other")
+
+    def test_ownLimit(self) -> None:
+        """
+        What is one too many of ours costs no stanza: the other side would hold what we cannot use.
+        """
+        self.patch(ibb, "MAX_STREAMS", 1)
+        self.juliet.expectBytestream(ROMEO, "sid", Acceptor(Deferred()))
+        first = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+        first.addErrback(lambda _: None)
+        self.failureResultOf(self.romeo.requestBytestream(JULIET, self.factory, "other"), LimitReached)
         self.clock.advance(0)
-        self.failureResultOf(opened, LimitReached)
+        self.assertNotIn("other", "".join(self.server.stanzas))
+        first.cancel()
+        self.romeo.requestBytestream(JULIET, self.factory, "other").addErrback(lambda _: None)
+        self.clock.advance(0)
+        self.assertIn("other", self.server.stanzas[-1])
+
+    def test_ownSidTwice(self) -> None:
+        """
+        Nor is a sid used twice, whether the first is open or still asked for.
+        """
+        self.open()
+        again = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+        self.assertIn("is open already", str(self.failureResultOf(again, ValueError).value))
+        self.juliet.expectBytestream(ROMEO, "slow", Acceptor(Deferred()))
+        slow = self.romeo.requestBytestream(JULIET, self.factory, "slow")
+        self.failureResultOf(self.romeo.requestBytestream(JULIET, self.factory, "slow"), ValueError)
+        self.assertNoResult(slow)
+        slow.addErrback(lambda _: None)
+        slow.cancel()
+
+    def test_unwanted(self) -> None:
+        """
+        When our own application does not want what the other side has opened, that is closed there.
+        """
+        self.factory.willing = False
+        self.juliet.expectBytestream(ROMEO, "sid", self.acceptor)
+        opened = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.failureResultOf(opened, Refused)
+        self.assertEqual((self.romeo._streams, self.juliet._streams), ({}, {}))
 
 
 class AcceptingTests(InBandTestCase):
@@ -339,6 +422,29 @@ class AcceptingTests(InBandTestCase):
         self.juliet.forgetBytestream(ROMEO, "sid")
         self.juliet.forgetBytestream(ROMEO, "sid")
         self.assertEqual(self.refusal(self.element("open", sid="sid", block_size="8")), "not-acceptable")
+
+    def test_undecided(self) -> None:
+        """
+        While the acceptor thinks, a second <open/> is refused; when the stream is expected no longer, or
+        the XML stream has ended, the acceptor need not think any more.
+        """
+        for end in (
+            lambda: self.juliet.forgetBytestream(ROMEO, "sid"),
+            lambda: self.server.disconnect(JULIET),
+        ):
+            withdrawn: list[Any] = []
+            decision: Deferred[Any] = Deferred(withdrawn.append)
+            self.acceptor.answer = decision
+            self.juliet.expectBytestream(ROMEO, "sid", self.acceptor)
+            opened = self.romeo.requestBytestream(JULIET, self.factory, "sid")
+            self.clock.advance(0)
+            self.assertEqual(self.refusal(self.element("open", sid="sid", block_size="8")), "not-acceptable")
+            end()
+            self.clock.advance(0)
+            self.assertEqual((withdrawn, self.juliet._undecided), ([decision], {}))
+            opened.addErrback(lambda _: None)
+            opened.cancel()
+        self.assertEqual(self.accepted.made, [])
 
     def test_bug(self) -> None:
         """

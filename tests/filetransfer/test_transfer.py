@@ -2,21 +2,24 @@
 Tests for L{xmppbytes.filetransfer.send} and L{xmppbytes.filetransfer.receive}: whole transfers.
 """
 
+import errno
 import hashlib
 import os
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.protocol import Protocol
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
 from tests.filetransfer.world import JULIET, ROMEO, FileTestCase, Person
+from xmppbytes import rooms
 from xmppbytes.errors import NegotiationError, NotReachable, Refused, TransferError
-from xmppbytes.filetransfer import digests, receive, send, si, storage
+from xmppbytes.filetransfer import digests, incoming, receive, send, si, storage
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.report import TransferReport
+from xmppbytes.filetransfer.sender import Unreadable
 from xmppbytes.filetransfer.stanzas import NS_FILE, Acceptance, Initiation
 from xmppbytes.filetransfer.storage import Inbox
 
@@ -249,7 +252,7 @@ class ResumeTests(FileTestCase):
             return succeed(digests)
 
         self.patch(send, "hashFile", skip)
-        self.patch(receive, "hashFile", skip)
+        self.patch(incoming, "hashFile", skip)
         self.patch(digests.Digests, "md5", md5)
         part = self.folder / f"doc.bin.{md5[:8]}.part"
         for path, length in ((self.path, size), (part, held)):
@@ -365,6 +368,22 @@ class RefusalTests(FileTestCase):
         self.assertEqual(self.acceptor.failures, [("I do not know you", False)])
         self.assertNothingLeft()
 
+    def test_notDecided(self) -> None:
+        """
+        The receiver's application never decides: it learns that it need not any more, and the sender,
+        who may have more patience, that it is declined.
+        """
+        withdrawn: list[Any] = []
+        self.acceptor.answer = Deferred(withdrawn.append)
+        done = self.send(answerTimeout=1000)
+        self.clock.pump([1.0] * int(receive.DECISION_TIMEOUT - 1))
+        self.assertNoResult(done)
+        self.clock.pump([1.0] * 3)
+        self.assertIn("declined the file: Offer Declined", str(self.failureResultOf(done, Refused).value))
+        self.assertEqual(self.acceptor.failures, [("nobody decided about it within 240 s", False)])
+        self.assertEqual(withdrawn, [self.acceptor.answer])
+        self.assertNothingLeft()
+
     def test_unanswered(self) -> None:
         """
         The receiver says nothing: the offer is taken back, which it is told.
@@ -457,7 +476,7 @@ class RefusalTests(FileTestCase):
         def broken(*_: Any) -> Any:
             raise OSError(5, "Input/output error")
 
-        self.patch(receive, "hashFile", broken)
+        self.patch(incoming, "hashFile", broken)
         md5 = hashlib.md5(self.content).hexdigest()
         (self.folder / f"doc.bin.{md5[:8]}.part").write_bytes(self.content[:100])
         done = self.send()
@@ -493,6 +512,38 @@ class RefusalTests(FileTestCase):
         """
         self.path.unlink()
         self.failureResultOf(self.send(), FileNotFoundError)
+
+    def test_shrinkingMeanwhile(self) -> None:
+        """
+        The file becomes shorter while it is sent, or before the receiver goes on in its middle: both
+        sides know.
+        """
+
+        def shorten(stanza: Element, what: str) -> Element:
+            if what in stanza.toXml():
+                os.truncate(self.path, 100)
+            return stanza
+
+        for what in ("<streamhost-used", "<range offset="):
+            self.acceptor.failures.clear()
+            self.path.write_bytes(self.content)
+            self.server.intercept = lambda stanza, what=what: shorten(stanza, what)
+            done = self.send()
+            self.pump()
+            error = self.failureResultOf(done, Unreadable)
+            self.assertIn("has become shorter", str(error.value))
+            [(text, kept)] = self.acceptor.failures
+            self.assertIn("ended the transfer: the sender cannot read its file", text)
+            self.assertTrue(kept)
+        self.server.intercept = lambda stanza: stanza
+        self.assertNothingLeft()
+
+    def test_unreadableFile(self) -> None:
+        """
+        The file cannot be read.
+        """
+        self.patch(send, "hashFile", lambda *_: fail(OSError(errno.EIO, os.strerror(errno.EIO))))
+        self.assertIn("Input/output error", str(self.failureResultOf(self.send(), Unreadable).value))
 
     def test_shrinkingFile(self) -> None:
         """
@@ -630,10 +681,10 @@ class BrokenTests(FileTestCase):
         The sender accepts our yes and does nothing: there is an end to the patience.
         """
         self.server.intercept = lambda stanza: (
-            None if "streamhost" in stanza.toXml() or "<open" in stanza.toXml() else stanza
+            None if any(one in stanza.toXml() for one in ("streamhost", "<open", "<message")) else stanza
         )
         done = self.send()
-        self.pump(receive.CONNECT_TIMEOUT + 5)
+        self.pump(incoming.CONNECT_TIMEOUT + 5)
         self.failureResultOf(done, NotReachable)
         [(text, kept)] = self.acceptor.failures
         self.assertIn("the sender never opened the stream", text)
@@ -648,9 +699,9 @@ class BrokenTests(FileTestCase):
         done = self.send()
         self.pump(60)
         self.failureResultOf(done, NegotiationError)
-        self.pump(60)
         [(text, _)] = self.acceptor.failures
-        self.assertIn("no bytestream came about", text)
+        self.assertIn("ended the transfer: the sender found no way to send it (", text)
+        self.assertIn("192.0.2.1 port", text)
         self.assertNothingLeft()
 
     def test_storeFails(self) -> None:
@@ -750,6 +801,25 @@ class OfferTests(FileTestCase):
         self.patch(si, "MAX_TRANSFERS", 2)
         self.assertEqual(self.offer(sid="3"), "resource-constraint")
         self.assertEqual(len(self.acceptor.offers), 2)
+
+    def test_limitsInRoom(self) -> None:
+        """
+        In a room each occupant has a share, and all of them together that of a few accounts.
+        """
+        self.acceptor.answer = Deferred()
+        self.patch(si, "MAX_TRANSFERS_PER_ACCOUNT", 2)
+        self.patch(rooms, "ROOM_ACCOUNTS", 2)
+        presence = Element((None, "presence"))
+        presence["to"] = JULIET
+        presence.addElement((rooms.NS_MUC_USER, "x")).addElement("item")["role"] = "participant"
+        self.server.route("garden@chat.example/nurse", presence)
+        self.pump(0.1)
+        asked: dict[str, list[str]] = {}
+        for nick in ("nurse", "page", "friar"):
+            self.romeo = Person(self, f"garden@chat.example/{nick}", "192.0.2.1")
+            asked[nick] = [self.offer(sid=str(n)) for n in range(3)]
+        no = "resource-constraint"
+        self.assertEqual(asked, {"nurse": ["", "", no], "page": ["", "", no], "friar": [no, no, no]})
 
     def test_synchronousFailure(self) -> None:
         """

@@ -214,6 +214,28 @@ class QxmppTests(WithClientTests):
         client = await self.client("romeo", "accept", PROXY, "proxyonly")
         await self.assertReceived(client, route=f"through {PROXY}", verified=True)
 
+    async def inTheKitchen(self, account: str) -> Any:
+        """
+        Start a client whose address is not ASCII: it hashes such addresses in Latin-1.
+        """
+        await self.stage()
+        client = Qxmpp(self.reactor, self.server, account)
+        client.jid = self.server.jid(account, "K\xfcche")
+        return await self.launch(client)
+
+    async def test_sendToNonASCII(self) -> None:
+        """
+        We send directly to an address that is not ASCII.
+        """
+        await self.assertSent(await self.inTheKitchen("juliet"), "--direct-only", route="direct to ")
+
+    async def test_receiveFromNonASCII(self) -> None:
+        """
+        It sends directly from an address that is not ASCII.
+        """
+        client = await self.inTheKitchen("romeo")
+        await self.assertReceived(client, "--direct-only", route="direct to ", verified=True)
+
 
 class LiberviaTests(WithClientTests):
     """

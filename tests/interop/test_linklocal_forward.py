@@ -58,7 +58,7 @@ class ForwardTests(ServiceTestCase):
         """
         Say something until it is forwarded: connecting the account takes its time.
         """
-        for number in range(20):
+        for number in range(60):
             await juliet.do("im", to=ROMEO, text=f"O Romeo ({number})")
             try:
                 told = await friend.wait("message", timeout=1)

@@ -167,12 +167,7 @@ def main(_):
         shutil.rmtree(folder)
         return result
 
-    return (
-        deferLater(reactor, 2)
-        .addCallback(lambda _: talk(folder))
-        .addBoth(finished)
-        .addCallback(lambda _: print("OK"))
-    )
+    return talk(folder).addBoth(finished).addCallback(lambda _: print("OK"))
 
 
 if __name__ == "__main__":

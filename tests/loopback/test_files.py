@@ -12,13 +12,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish.domish import Element
 
 from tests.interop import stream
 from tests.interop.filecommands import Receive, Send, digestIn
 from tests.interop.processes import ROOT, environment
+from tests.loopback import smalldisk
+from tests.loopback.smalldisk import ReceiveIntoSmallDisk
 from tests.loopback.xmppserver import LoopbackServer
 from xmppbytes.account import Account, AccountSettings
 
@@ -30,7 +32,7 @@ class FilesTestCase(TestCase):
     A server, and two people.
     """
 
-    timeout = 60
+    timeout = 300
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.server = LoopbackServer(reactor, {"alice": "x", "bob": "x", "carol": "x"})
@@ -315,6 +317,54 @@ class InterruptionTests(FilesTestCase):
         self.assertEqual(await self.bob.whenEnded(), 0)
 
 
+class DiskFullTests(FilesTestCase):
+    """
+    The disk becomes full in the middle of a transfer.
+    """
+
+    async def begin(self, *options: str) -> Path:
+        """
+        Let alice send more than there will be room for, slowly; and fill the disk when it has begun.
+
+        @return: what takes the room.
+        """
+        if not smalldisk.namespace():
+            raise SkipTest("this machine lets us mount no file system of our own (it needs root)")
+        self.bob = await self.launch(ReceiveIntoSmallDisk(reactor, self.server, "bob", "--yes", *options))  # type: ignore[arg-type]
+        self.path, self.digest = self.file(6 * MIB)
+        self.alice = await self.sender("--in-band-only", self.bob.jid, str(self.path))
+        while sum(part.stat().st_size for part in self.bob.received.iterdir()) < 50_000:
+            await deferLater(reactor, 0.02)  # type: ignore[arg-type]
+        return self.bob.fill()  # type: ignore[attr-defined, no-any-return]
+
+    async def test_told(self) -> None:
+        """
+        Both commands say so, and end with 1.
+        """
+        await self.begin("--once")
+        self.assertEqual((await self.alice.whenEnded(), await self.bob.whenEnded()), (1, 1))
+        self.assertIn("ended the transfer: there is no room left for the file", self.alice.log())
+        self.assertIn("failed: doc.bin: the disk is full (", self.bob.log())
+        self.assertIn("No space left on device); make room; what has arrived is kept", self.bob.log())
+
+    async def test_continued(self) -> None:
+        """
+        What has arrived stays, and is continued when there is room again.
+        """
+        filler = await self.begin()
+        self.assertEqual(await self.alice.whenEnded(), 1)
+        [part] = [name for name in self.received() if name != "filler"]
+        self.assertRegex(part, r"^doc\.bin\.[0-9a-f]{8}\.part$")
+        refused = await self.send(self.bob.jid, str(self.path))
+        self.assertEqual(refused.exitCode, 1)
+        self.assertIn("there is no room for this file", refused.log())
+        filler.unlink()
+        again = await self.send(self.bob.jid, str(self.path))
+        self.assertEqual(again.exitCode, 0, again.log())
+        self.assertIn(" of them before", again.log())
+        self.assertEqual((digestIn(again.log()), self.received()), ([self.digest], ["doc.bin"]))
+
+
 class TerminalTests(FilesTestCase):
     """
     On a terminal.
@@ -359,8 +409,21 @@ class TerminalTests(FilesTestCase):
         alice = await self.sender(self.server.jid("bob", "receiver"), str(path))
         await terminal.until("Accept? [y/N]")
         alice.signal("INT")
-        await terminal.until("(taken back)")
+        await terminal.until("(not asked any more)")
         self.assertEqual(await alice.whenEnded(), 1)
+
+    async def test_nobodyThere(self) -> None:
+        """
+        A question that nobody answers is a no in the end, which both sides say.
+        """
+        bob = Receive(reactor, self.server, "bob", "--timeout", "0.1", "--once")  # type: ignore[arg-type]
+        terminal = await self.onTerminal(bob)
+        await terminal.until("receives files into")
+        path, _ = self.file(10)
+        alice = await self.send(bob.jid, str(path))
+        self.assertEqual(alice.exitCode, 1)
+        self.assertIn("declined the file: Offer Declined", alice.log())
+        await terminal.until("declined doc.bin (10 bytes) from alice@localhost/sender: nobody decided")
 
     async def test_progress(self) -> None:
         """
@@ -431,7 +494,7 @@ class UsageTests(TestCase):
     What is wrong with a command line is said before anything is done: exit code 2.
     """
 
-    timeout = 60
+    timeout = 300
 
     async def run2(self, *arguments: str) -> str:
         """

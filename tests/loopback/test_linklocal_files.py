@@ -120,7 +120,7 @@ class FilesTests(MeshTestCase):
         juliet.files.accept(request["id"])
         cancelled = yield romeo.wait("file-cancel")
         self.assertIn("none of the", cancelled["reason"])
-        juliet.files.cancel(request["id"])
+        # She is told, too.
         yield juliet.wait("file-cancel")
 
     @inlineCallbacks

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.jid import InvalidFormat
 
-from xmppbytes.s5b.address import destinationAddress, isDestinationAddress, preparedAddress
+from xmppbytes.s5b.address import destinationAddress, isDestinationAddress, latin1Address, preparedAddress
 
 
 class DestinationAddressTests(SynchronousTestCase):
@@ -42,6 +42,18 @@ class DestinationAddressTests(SynchronousTestCase):
             preparedAddress("s", "BJ\xd6RN@X.org/R", "T@y"),
             destinationAddress("s", "bj\xf6rn@x.org/R", "t@y"),
         )
+
+    def test_latin1(self) -> None:
+        """
+        QXmpp hashes Latin-1, with question marks for what that has not; ASCII is the same for all.
+        """
+        for requester, hashed in (
+            ("bj\xf6rn@x/K\xfcche", b"sbj\xf6rn@x/K\xfcchet@y"),
+            ("x@x/\u043a\u0443\u0445\u043d\u044f", b"sx@x/?????t@y"),
+            ("x@x/k\U0001f600", b"sx@x/k??t@y"),
+        ):
+            self.assertEqual(latin1Address("s", requester, "t@y"), sha1(hashed).hexdigest())
+        self.assertEqual(latin1Address("s", "r@x", "t@y"), destinationAddress("s", "r@x", "t@y"))
 
     def test_notAnAddress(self) -> None:
         """

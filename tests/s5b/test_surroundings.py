@@ -13,7 +13,7 @@ from twisted.words.protocols.jabber.jid import JID
 from xmppbytes.connecting import surroundings as module
 from xmppbytes.connecting.addresses import LocalAddress
 from xmppbytes.errors import ConfigurationError, NegotiationError, NotReachable
-from xmppbytes.s5b.address import destinationAddress
+from xmppbytes.s5b.address import destinationAddress, latin1Address
 from xmppbytes.s5b.options import BytestreamOptions
 from xmppbytes.s5b.surroundings import ServerSurroundings
 
@@ -66,6 +66,16 @@ class ServerSurroundingsTests(SynchronousTestCase):
         self.assertEqual(surroundings.hashesOf("s", OWN, "j@x/y"), (plain,))
         raw = destinationAddress("s", OWN, "J@X/y")
         self.assertEqual(surroundings.hashesOf("s", OWN, "J@X/y"), (plain, raw))
+
+    def test_hashOfQXmpp(self) -> None:
+        """
+        QXmpp hashes in Latin-1: the third form, where an address is not ASCII.
+        """
+        target = "j@x/K\xfcche"
+        prepared, latin1 = self.make().hashesOf("s", OWN, target)
+        self.assertEqual(prepared, destinationAddress("s", OWN, target))
+        self.assertEqual(latin1, latin1Address("s", OWN, target))
+        self.assertEqual(len(self.make().hashesOf("s", OWN, "J@x/K\xfcche")), 3)
 
     def test_whoseStreamHost(self) -> None:
         """

@@ -24,7 +24,7 @@ from tests.s5b.world import (
 )
 from xmppbytes.compat import disco
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
-from xmppbytes.s5b.address import destinationAddress
+from xmppbytes.s5b.address import destinationAddress, latin1Address
 from xmppbytes.s5b.options import Ways
 from xmppbytes.s5b.request import BytestreamRequest, usedStreamHost
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost, queryElement
@@ -204,24 +204,37 @@ class AcceptTests(TargetTestCase):
         self.world.tick()
         self.assertIn(b"a" * 40, factory.made[0].received)
 
-    def test_unpreparedHash(self) -> None:
+    def askPicky(self, requester: str, wanted: str) -> Any:
         """
-        A requester that refuses the hash of the prepared addresses is asked for that of the received.
+        Let a requester ask whose streamhost grants one hash and refuses all others.
         """
-        strange = "Romeo@montague.example/orchard"
-        self.world.connect(strange, self.asker)
-        wanted = destinationAddress(SID, strange, TARGET).encode()
+        self.world.connect(requester, self.asker)
 
         class Picky(FakeStreamHost):
             def dataReceived(self, data: bytes) -> None:
-                self._reply = b"\5\0\0\3\x28" + wanted + b"\0\0" if wanted in data else b"\5\1"
+                granted = wanted.encode() in data
+                self._reply = b"\5\0\0\3\x28" + wanted.encode() + b"\0\0" if granted else b"\5\1"
                 super().dataReceived(data)
 
         factory = self.listen()
         factory.buildProtocol = lambda addr: Picky(b"")  # type: ignore[method-assign]
         asked = self.ask((REQUESTER_IP, 1000))
         self.world.tick()
-        self.assertEqual(usedStreamHost(self.successResultOf(asked)), REQUESTER)
+        return usedStreamHost(self.successResultOf(asked))
+
+    def test_unpreparedHash(self) -> None:
+        """
+        A requester that refuses the hash of the prepared addresses is asked for that of the received.
+        """
+        strange = "Romeo@montague.example/orchard"
+        self.assertEqual(self.askPicky(strange, destinationAddress(SID, strange, TARGET)), REQUESTER)
+
+    def test_hashOfQXmpp(self) -> None:
+        """
+        And then for that of Latin-1, which is QXmpp's.
+        """
+        kitchen = "romeo@montague.example/K\xfcche"
+        self.assertEqual(self.askPicky(kitchen, latin1Address(SID, kitchen, TARGET)), REQUESTER)
 
     def test_decisionLater(self) -> None:
         """

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.bytestream import BytestreamAddress
+from xmppbytes.core.halfclose import tellReadLost, tellWriteLost
 from xmppbytes.core.leg import LegKind
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.errors import BytestreamError
@@ -132,9 +133,8 @@ class SocketLeg(Protocol):
         """
         See L{IHalfCloseableProtocol}.
         """
-        successor = IHalfCloseableProtocol(self._successor, None)
-        if successor is not None:
-            successor.readConnectionLost()
+        if self._successor is not None:
+            tellReadLost(self._successor, self.transport)
         else:
             self.transport.loseConnection()
 
@@ -142,9 +142,7 @@ class SocketLeg(Protocol):
         """
         See L{IHalfCloseableProtocol}.
         """
-        successor = IHalfCloseableProtocol(self._successor, None)
-        if successor is not None:
-            successor.writeConnectionLost()
+        tellWriteLost(self._successor)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """

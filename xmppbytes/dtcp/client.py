@@ -2,18 +2,17 @@
 The DTCP client on XMPP, requester and target (XEP-0046 sections 3.1 and 3.2).
 """
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish.domish import Element
-from zope.interface import implementer
 
-from xmppbytes.compat import disco, iwokkel
+from xmppbytes.bytestreamclient import NO_ADDRESS, BytestreamClient
 from xmppbytes.connecting.surroundings import ServerEntity
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.dtcp.channel import ChannelTLS
@@ -28,20 +27,16 @@ from xmppbytes.dtcp.target import TargetNegotiation
 from xmppbytes.dtcp.waiting import RelayWaiting
 from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamAcceptor
-from xmppbytes.stanza import RequestHandler
-
-# Who the other party is, and the sid.
-_Key: TypeAlias = tuple[str, str]
 
 
-@implementer(iwokkel.IDisco)
-class DTCPClientHandler(RequestHandler):
+class DTCPClientHandler(BytestreamClient):
     """
     Makes direct connections with others, whoever of the two can be reached, over any stream manager.
     """
 
     log = Logger()
     requests = {("set", NS_DTCP, "query"): "onRequest"}
+    feature = NS_DTCP
 
     def __init__(
         self,
@@ -60,10 +55,10 @@ class DTCPClientHandler(RequestHandler):
         @param tls: the TLS of our channels; C{None}: as the options say, with a certificate that is
             made for this handler.
         """
-        super().__init__()
-        self.acceptor = acceptor
-        self.options = options = options or DTCPOptions()
-        self._surroundings = surroundings or ServerEntity(options.addresses, options.allowAddresses)
+        options = options or DTCPOptions()
+        super().__init__(
+            acceptor, options, surroundings or ServerEntity(options.addresses, options.allowAddresses)
+        )
         self._desk = FrontDesk(reactor, tls or ChannelTLS(options.tls), options)
         self._means = ClientMeans(
             reactor, options, self._surroundings, self._desk, self.ask, self._sendStanza
@@ -71,7 +66,6 @@ class DTCPClientHandler(RequestHandler):
         # Who waits at a relay waits for the target's answer, and then as long as others connect.
         patience = handshakeDeadlines(reactor, options.answerTimeout + options.connectTimeout)
         self._relays = RelayWaiting(self._desk, self.ask, patience)
-        self._expected: dict[_Key, IBytestreamAcceptor] = {}
         self._outgoing: set[Deferred[Any]] = set()
         self._incoming: dict[TargetNegotiation, Deferred[Element]] = {}
         self._unexpected: set[TargetNegotiation] = set()
@@ -81,15 +75,7 @@ class DTCPClientHandler(RequestHandler):
         See L{RequestHandler}.
         """
         super().connectionInitialized()
-        self._surroundings.attached(self.xmlstream)
         self.xmlstream.addObserver("/iq[@type='error']", self.onTrouble)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        The XML stream has ended. Keys that are exchanged are good without it.
-        """
-        super().connectionLost(reason)
-        self._surroundings.attached(None)
 
     def close(self) -> None:
         """
@@ -100,19 +86,6 @@ class DTCPClientHandler(RequestHandler):
         self._desk.cancelAll()
         for asked in list(self._means.unanswered):
             asked.cancel()
-
-    def ask(
-        self,
-        recipient: str | JID,
-        kind: str,
-        payload: Element,
-        timeout: float | None = None,
-        sender: str | None = None,
-    ) -> "Deferred[Element]":
-        """
-        See L{RequestHandler}. Requests come from the address that a relay will know us by.
-        """
-        return super().ask(recipient, kind, payload, timeout, sender or self._surroundings.ownName())
 
     def _sendStanza(self, stanza: Element) -> None:
         if self.parent is not None and self.xmlstream is not None:
@@ -138,8 +111,8 @@ class DTCPClientHandler(RequestHandler):
         """
         try:
             own = self._surroundings.ownName()
-            peer = self._surroundings.nameOf(_text(target))
-        except (InvalidFormat, UnicodeError) as e:
+            peer = self.nameOf(target)
+        except NO_ADDRESS as e:
             return fail(ValueError(f"{target!r} is not a valid address: {e}"))
         except NegotiationError:
             return fail()
@@ -162,25 +135,12 @@ class DTCPClientHandler(RequestHandler):
         """
         return self.connect(target, protocolFactory, sid)
 
-    def expectBytestream(self, requester: str | JID, sid: str, acceptor: IBytestreamAcceptor) -> None:
-        """
-        Let this acceptor decide when this requester asks for the connection of this sid; or for one
-        without a sid, when nothing else is expected of it. It stays until L{forgetBytestream}.
-
-        @raise ValueError: when it is expected already.
-        @raise InvalidFormat: when the requester's address is none.
-        """
-        key = self._surroundings.nameOf(_text(requester)), sid
-        if key in self._expected:
-            raise ValueError(f"a connection of sid {sid} from {key[0]} is expected already")
-        self._expected[key] = acceptor
-
     def forgetBytestream(self, requester: str | JID, sid: str) -> None:
         """
         Expect a connection no longer. One that is being negotiated is given up; one that is
         established is not touched. Does nothing when it is not expected.
         """
-        key = self._surroundings.nameOf(_text(requester)), sid
+        key = self.nameOf(requester), sid
         if self._expected.pop(key, None) is None:
             return
         for negotiation, answer in list(self._incoming.items()):
@@ -193,8 +153,8 @@ class DTCPClientHandler(RequestHandler):
         Section 3.1: somebody asks for a connection.
         """
         try:
-            peer = self._surroundings.nameOf(iq.getAttribute("from", ""))
-        except (InvalidFormat, UnicodeError) as e:
+            peer = self.nameOf(iq.getAttribute("from", ""))
+        except NO_ADDRESS as e:
             raise StanzaError("jid-malformed", text="your address is not valid") from e
         try:
             query = Query.fromElement(iq.firstChildElement())
@@ -202,7 +162,7 @@ class DTCPClientHandler(RequestHandler):
             raise StanzaError("bad-request", text=str(e)) from e
         acceptor, sid, expected = self._acceptorFor(peer, query.sid)
         own = iq.getAttribute("to") or self._surroundings.ownName()
-        parties = Parties(role=Role.TARGET, own=self._surroundings.nameOf(own), peer=peer, sid=sid)
+        parties = Parties(role=Role.TARGET, own=self.nameOf(own), peer=peer, sid=sid)
         negotiation = TargetNegotiation(self._means, acceptor, parties, query)
         answer = Deferred.fromCoroutine(negotiation.run())
         self._incoming[negotiation] = answer
@@ -235,7 +195,7 @@ class DTCPClientHandler(RequestHandler):
         if self.acceptor is None:
             self.log.info("Refused the connection of {peer}: nobody expects it", peer=peer)
             raise StanzaError("forbidden", text="Rejected: nobody expects a connection")
-        self._checkLimits(peer)
+        self.checkLimits(peer, [one.offer.requester for one in self._unexpected])
         return self.acceptor, sid or "", False
 
     def _checkFirst(self, peer: str, sid: str) -> None:
@@ -245,14 +205,6 @@ class DTCPClientHandler(RequestHandler):
         if any((one.offer.requester, one.offer.sid) == (peer, sid) for one in self._incoming):
             self.log.info("Refused a second connection of {peer} for sid {sid}", peer=peer, sid=sid)
             raise StanzaError("conflict", text="a connection for this is being negotiated already")
-
-    def _checkLimits(self, peer: str) -> None:
-        bare = _bare(peer)
-        ofPeer = sum(1 for one in self._unexpected if _bare(one.offer.requester) == bare)
-        if len(self._unexpected) < self.options.maxIncoming and ofPeer < self.options.maxIncomingPerPeer:
-            return
-        self.log.info("Refused the connection of {peer}: too many wait already", peer=peer)
-        raise StanzaError("resource-constraint", type="wait", text="too many wait here; try later")
 
     def onTrouble(self, iq: Any) -> None:
         """
@@ -264,33 +216,13 @@ class DTCPClientHandler(RequestHandler):
         if trouble is None:
             return
         try:
-            peer = self._surroundings.nameOf(iq.getAttribute("from", ""))
-        except (InvalidFormat, UnicodeError):
+            peer = self.nameOf(iq.getAttribute("from", ""))
+        except NO_ADDRESS:
             return
         negotiation = self._desk.findTold(trouble.key, peer)
         if negotiation is not None:
             iq.handled = True
             negotiation.troubleReceived(trouble)
-
-    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
-        """
-        See L{iwokkel.IDisco}.
-        """
-        return [] if nodeIdentifier else [disco.DiscoFeature(NS_DTCP)]
-
-    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
-        """
-        See L{iwokkel.IDisco}.
-        """
-        return []
-
-
-def _text(address: str | JID) -> str:
-    return address.full() if isinstance(address, JID) else address
-
-
-def _bare(address: str) -> str:
-    return address.partition("/")[0]
 
 
 def _refuseCancelled(failure: Failure) -> Failure:

@@ -8,7 +8,7 @@ import binascii
 import re
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
@@ -125,6 +125,7 @@ CONDITIONS: tuple[tuple[type[Exception], str, str], ...] = (
     (WireError, "bad-request", "cancel"),
     (LimitReached, "resource-constraint", "wait"),
     (Refused, "not-acceptable", "cancel"),
+    (CancelledError, "not-acceptable", "cancel"),
     (ConnectionClosed, "item-not-found", "cancel"),
 )
 

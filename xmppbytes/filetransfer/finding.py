@@ -2,12 +2,13 @@
 Finding where a person can receive a file: by presence, and by what their clients can do (XEP-0030).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
@@ -15,13 +16,13 @@ from twisted.words.xish.domish import Element
 
 from xmppbytes.compat import disco
 from xmppbytes.errors import NotReachable
-from xmppbytes.filetransfer.stanzas import NS_FILE, NS_SI
+from xmppbytes.filetransfer.stanzas import NS_FILE, NS_SI, errorText
 from xmppbytes.stanza import RequestHandler
 
 # Seconds: for presence to arrive, and for a client to say what it can.
 PRESENCE_TIMEOUT = 5.0
 DISCO_TIMEOUT = 10.0
-# How many resources of one person are kept, and how many are asked.
+# How many clients of one person are asked.
 MAX_RESOURCES = 50
 
 # How what may be missing is called.
@@ -44,9 +45,7 @@ class ReceiverFinder(RequestHandler):
         """
         super().__init__()
         self._clock = clock
-        self._wanted = ""
-        self._resources: dict[str, None] = {}
-        self._changed: Deferred[None] | None = None
+        self._searches: set[_Search] = set()
 
     def connectionInitialized(self) -> None:
         """
@@ -60,16 +59,12 @@ class ReceiverFinder(RequestHandler):
         Somebody comes or goes.
         """
         sender = presence.getAttribute("from", "")
-        if not self._wanted or sender.partition("/")[0] != self._wanted:
+        bare, slash, _ = sender.partition("/")
+        if not slash or presence.getAttribute("type") is not None:
             return
-        if presence.getAttribute("type") is not None or len(self._resources) >= MAX_RESOURCES:
-            self._resources.pop(sender, None)
-            return
-        if "/" in sender:
-            self._resources[sender] = None
-            changed, self._changed = self._changed, None
-            if changed is not None:
-                changed.callback(None)
+        for search in list(self._searches):
+            if search.wanted == bare:
+                search.seen(sender)
 
     async def find(self, target: JID, methods: Sequence[str]) -> str:
         """
@@ -83,45 +78,25 @@ class ReceiverFinder(RequestHandler):
         if target.resource:
             missing = await self._missing(target.full(), methods)
             if missing:
-                raise NotReachable(f"{target.full()} cannot receive files: {missing}")
+                raise NotReachable(
+                    f"{target.full()} cannot receive files: {missing}; with {target.userhost()} alone all "
+                    "clients that are seen there are tried"
+                )
             return str(target.full())
         return await self._findResource(target, methods)
 
     async def _findResource(self, target: JID, methods: Sequence[str]) -> str:
-        self._wanted, self._resources = target.userhost(), {}
+        search = _Search(self._clock, target, lambda address: self._missing(address, methods))
+        self._searches.add(search)
         # Those who do not have us in their roster may answer this.
         presence = Element((None, "presence"))
-        presence["to"] = target.userhost()
+        presence["to"] = search.wanted
         self.send(presence)
-        asked: dict[str, str] = {}
-        end = self._clock.seconds() + PRESENCE_TIMEOUT
-        while True:
-            resource = next((name for name in self._resources if name not in asked), None)
-            if resource is not None and len(asked) < MAX_RESOURCES:
-                asked[resource] = await self._missing(resource, methods)
-                if not asked[resource]:
-                    self._wanted = ""
-                    return resource
-                continue
-            left = end - self._clock.seconds()
-            if left <= 0:
-                break
-            await self._presence(left)
-        self._wanted = ""
-        raise NotReachable(_nobody(target, asked))
-
-    def _presence(self, seconds: float) -> "Deferred[None]":
-        changed: Deferred[None] = Deferred()
-        self._changed = changed
-        timer = self._clock.callLater(seconds, changed.callback, None)
-
-        def done(result: Any) -> Any:
-            self._changed = None
-            if timer.active():
-                timer.cancel()
-            return result
-
-        return changed.addBoth(done)
+        try:
+            return await search.found
+        finally:
+            self._searches.discard(search)
+            search.stop()
 
     async def _missing(self, address: str, methods: Sequence[str]) -> str:
         """
@@ -136,7 +111,7 @@ class ReceiverFinder(RequestHandler):
             if e.condition == "feature-not-implemented":
                 # It does not say; the offer will show.
                 return ""
-            return f"it is not online, or does not talk to strangers ({e.condition})"
+            return f"it is not online, or does not talk to strangers ({errorText(e)})"
         except RequestTimeout:
             return "it does not answer"
         except ConnectionClosed:
@@ -150,10 +125,78 @@ class ReceiverFinder(RequestHandler):
         return f"its client lacks {', and '.join(lacks)}" if lacks else ""
 
 
+class _Search:
+    """
+    Asks all clients of one person that show themselves, side by side: one that does not answer holds
+    nobody up.
+
+    @ivar wanted: the person's bare JID.
+    @ivar found: fires with the full JID of the first that can; fails with L{NotReachable}. May be
+        cancelled.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, target: JID, missing: Callable[[str], Coroutine[Any, Any, str]]
+    ) -> None:
+        """
+        @param missing: tells what a client lacks.
+        """
+        self.wanted = str(target.userhost())
+        self.found: Deferred[str] = Deferred()
+        self._target = target
+        self._missing = missing
+        self._asking: dict[str, Deferred[str]] = {}
+        self._asked: dict[str, str] = {}
+        self._timer: Any = clock.callLater(PRESENCE_TIMEOUT, self._allSeen)
+
+    def seen(self, address: str) -> None:
+        """
+        A client is there.
+        """
+        if address in self._asked or len(self._asked) >= MAX_RESOURCES:
+            return
+        self._asked[address] = ""
+        asking = self._asking[address] = Deferred.fromCoroutine(self._missing(address))
+        asking.addCallbacks(lambda lacks: self._told(address, lacks), self._failed)
+
+    def _told(self, address: str, lacks: str) -> None:
+        del self._asking[address]
+        self._asked[address] = lacks
+        if self.found.called:
+            return
+        if not lacks:
+            self.found.callback(address)
+        else:
+            self._endWhenAllHaveTold()
+
+    def _failed(self, failure: Failure) -> None:
+        if not self.found.called:
+            self.found.errback(failure)
+
+    def _allSeen(self) -> None:
+        self._timer = None
+        self._endWhenAllHaveTold()
+
+    def _endWhenAllHaveTold(self) -> None:
+        if self._timer is None and not self._asking:
+            self.found.errback(NotReachable(_nobody(self._target, self._asked)))
+
+    def stop(self) -> None:
+        """
+        Wait for nobody any more.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for asking in list(self._asking.values()):
+            asking.cancel()
+
+
 def _nobody(target: JID, asked: dict[str, str]) -> str:
     if not asked:
         return (
             f"{target.full()} is not online, or does not show it to us; give the full address "
             f"({target.full()}/RESOURCE)"
         )
-    return "; ".join(f"{address} cannot receive files: {missing}" for address, missing in asked.items())
+    each = "; ".join(f"{address} cannot receive files: {missing}" for address, missing in asked.items())
+    return f"{each}; another client is needed there"

@@ -8,74 +8,35 @@ L{IBytestreamClient<xmppbytes.filetransfer.methods.IBytestreamClient>}.
 import secrets
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.error import ConnectionClosed
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID
-from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTimeout
 from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
 from xmppbytes.compat import disco, iwokkel
 from xmppbytes.core.bytestream import BytestreamAddress, BytestreamOffer
-from xmppbytes.errors import LimitReached, NotReachable, Refused, WireError
+from xmppbytes.errors import LimitReached, Refused, WireError
 from xmppbytes.filetransfer.blocks import (
     NS_IBB,
     InBandRoute,
-    closeElement,
-    dataElement,
     decodeBlock,
-    openElement,
     readNumber,
     refuse,
 )
-from xmppbytes.filetransfer.inband import CLOSE_PATIENCE, InBandTransport
-from xmppbytes.filetransfer.stanzas import errorText
+from xmppbytes.filetransfer.carrier import Carrier
+from xmppbytes.filetransfer.inband import Broken, InBandTransport
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.stanza import RequestHandler
 
 # What XEP-0047 recommends; servers limit the size of a stanza.
 BLOCK_SIZE = 4096
 MAX_BLOCK_SIZE = 65535
-# Smaller blocks than this are not worth it.
-MIN_BLOCK_SIZE = 256
-# Seconds for the acknowledgement of a block: servers may slow us down.
-BLOCK_TIMEOUT = 120.0
 # In-band bytestreams of one stream manager, both roles.
 MAX_STREAMS = 100
-
-
-class _Carrier:
-    """
-    Turns the blocks of one bytestream into stanzas.
-    """
-
-    def __init__(self, handler: "InBandHandler", peer: str, sid: str) -> None:
-        self.peer = peer
-        self.sid = sid
-        self._handler = handler
-
-    def sendBlock(self, seq: int, data: bytes) -> "Deferred[Any]":
-        """
-        See L{xmppbytes.filetransfer.inband.IBlockCarrier}. Blocks go in requests, always: those
-        are acknowledged (section 2.2 recommends it).
-        """
-        return self._handler.ask(self.peer, "set", dataElement(self.sid, seq, data), timeout=BLOCK_TIMEOUT)
-
-    def sendClose(self) -> "Deferred[Any]":
-        """
-        See L{xmppbytes.filetransfer.inband.IBlockCarrier}.
-        """
-        return self._handler.ask(self.peer, "set", closeElement(self.sid), timeout=CLOSE_PATIENCE)
-
-    def ended(self) -> None:
-        """
-        See L{xmppbytes.filetransfer.inband.IBlockCarrier}.
-        """
-        self._handler.forgetStream(self.peer, self.sid)
 
 
 @implementer(iwokkel.IDisco)
@@ -101,6 +62,9 @@ class InBandHandler(RequestHandler):
         self._blockSize = blockSize
         self._streams: dict[tuple[str, str], InBandTransport] = {}
         self._expected: dict[tuple[str, str], IBytestreamAcceptor] = {}
+        # Not open yet: those that we have asked for, and those about which an acceptor thinks.
+        self._asked: set[tuple[str, str]] = set()
+        self._undecided: dict[tuple[str, str], Deferred[Any]] = {}
 
     def connectionInitialized(self) -> None:
         """
@@ -108,14 +72,26 @@ class InBandHandler(RequestHandler):
         """
         super().connectionInitialized()
         self.xmlstream.addObserver("/message", self.onMessage)
+        self.xmlstream.addObserver("/presence[@type='unavailable']", self.onUnavailable)
 
     def connectionLost(self, reason: Any) -> None:
         """
         See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}: with the XML stream all are lost.
         """
         super().connectionLost(reason)
+        for decision in list(self._undecided.values()):
+            decision.cancel()
         for transport in list(self._streams.values()):
-            transport.connectionLost(reason)
+            transport.connectionLost(Failure(Broken("the connection to our own server was lost")))
+
+    def onUnavailable(self, presence: Any) -> None:
+        """
+        Somebody has gone offline, perhaps in the middle of a stream.
+        """
+        sender = presence.getAttribute("from", "")
+        for (peer, _), transport in list(self._streams.items()):
+            if peer == sender:
+                transport.peerOffline()
 
     # The side that opens.
 
@@ -128,28 +104,32 @@ class InBandHandler(RequestHandler):
         @param target: the full JID of the other side, or what names it on this stream.
         @param protocolFactory: makes the protocol.
         @param sid: the stream ID; C{None}: a new one.
-        @return: fires with the connected protocol; fails with L{Refused} or L{NotReachable}.
+        @return: fires with the connected protocol; fails with L{Refused} or L{NotReachable}, or with
+            L{LimitReached} or C{ValueError} before the other side is asked: when too many are open, or
+            one of this sid.
         """
         peer = target.full() if isinstance(target, JID) else target
-        return Deferred.fromCoroutine(self._open(peer, sid or secrets.token_hex(8), protocolFactory))
+        return Deferred.fromCoroutine(self._open((peer, sid or secrets.token_hex(8)), protocolFactory))
 
-    async def _open(self, peer: str, sid: str, factory: IProtocolFactory) -> Any:
-        blockSize = self._blockSize
-        while True:
-            try:
-                await self.ask(peer, "set", openElement(sid, blockSize))
-                break
-            except StanzaError as e:
-                if e.condition != "resource-constraint" or blockSize // 2 < MIN_BLOCK_SIZE:
-                    raise Refused(f"{peer} refuses an in-band bytestream ({errorText(e)})") from e
-                blockSize //= 2
-            except (RequestTimeout, ConnectionClosed) as e:
-                raise NotReachable(f"{peer} does not answer; is it still online?") from e
-            except CancelledError:
-                # It may have agreed already.
-                _Carrier(self, peer, sid).sendClose().addErrback(lambda _: None)
-                raise
-        return self._start(peer, sid, blockSize, factory, opener=True)
+    async def _open(self, key: tuple[str, str], factory: IProtocolFactory) -> Any:
+        self._checkRoom()
+        if key in self._asked or key in self._streams:
+            raise ValueError(f"an in-band bytestream of sid {key[1]} with {key[0]} is open already")
+        self._asked.add(key)
+        carrier = self._carrier(key)
+        try:
+            blockSize = await carrier.open(self._blockSize)
+        finally:
+            self._asked.discard(key)
+        try:
+            return self._start(key, blockSize, factory, opener=True)
+        except BaseException:
+            # The other side has agreed.
+            carrier.closeUnused()
+            raise
+
+    def _carrier(self, key: tuple[str, str]) -> Carrier:
+        return Carrier(self.ask, *key, lambda: self._streams.pop(key, None))
 
     # The side that is opened to.
 
@@ -167,9 +147,13 @@ class InBandHandler(RequestHandler):
 
     def forgetBytestream(self, requester: str | JID, sid: str) -> None:
         """
-        Expect a bytestream no longer; one that is open is not touched.
+        Expect a bytestream no longer: one about which is not decided yet is refused, one that is open
+        is not touched.
         """
-        self._expected.pop(_key(requester, sid), None)
+        key = _key(requester, sid)
+        self._expected.pop(key, None)
+        if key in self._undecided:
+            self._undecided[key].cancel()
 
     def onOpen(self, iq: Element) -> Any:
         """
@@ -180,22 +164,41 @@ class InBandHandler(RequestHandler):
         blockSize = readNumber(element.getAttribute("block-size"), MAX_BLOCK_SIZE)
         if not sid or not blockSize:
             raise StanzaError("bad-request", text=f"give a sid, and a block-size of 1 to {MAX_BLOCK_SIZE}")
-        acceptor = self._expected.get((peer, sid))
-        if acceptor is None or (peer, sid) in self._streams:
+        key = peer, sid
+        acceptor = self._expected.get(key)
+        if acceptor is None or key in self._streams or key in self._undecided:
             raise StanzaError("not-acceptable", text="no such bytestream was agreed upon")
         offer = BytestreamOffer(peer, iq.getAttribute("to", ""), sid)
-        decision = maybeDeferred(acceptor.bytestreamRequested, offer)
-        decision.addCallback(lambda factory: self._start(peer, sid, blockSize, factory, opener=False))
-        return decision.addCallbacks(lambda _: None, refuse)
+        return self._decide(acceptor, offer, blockSize).addCallbacks(lambda _: None, refuse)
 
-    def _start(self, peer: str, sid: str, blockSize: int, factory: Any, opener: bool) -> Any:
-        self._checkRoom()
+    def _decide(self, acceptor: IBytestreamAcceptor, offer: BytestreamOffer, blockSize: int) -> Any:
+        """
+        Let the acceptor decide, when there is room.
+
+        @return: a Deferred of the protocol.
+        """
+        try:
+            self._checkRoom()
+        except LimitReached:
+            return fail()
+        key = offer.requester, offer.sid
+        decision = self._undecided[key] = maybeDeferred(acceptor.bytestreamRequested, offer)
+
+        def decided(result: Any) -> Any:
+            del self._undecided[key]
+            return result
+
+        decision.addBoth(decided)
+        return decision.addCallback(lambda factory: self._start(key, blockSize, factory, opener=False))
+
+    def _start(self, key: tuple[str, str], blockSize: int, factory: Any, opener: bool) -> Any:
+        peer, sid = key
         address = BytestreamAddress(peer, sid, InBandRoute())  # type: ignore[arg-type]
-        transport = InBandTransport(self._clock, _Carrier(self, peer, sid), address, blockSize, opener)
         protocol = factory.buildProtocol(address)
         if protocol is None:
             raise Refused("the application does not want the connection")
-        self._streams[peer, sid] = transport
+        transport = InBandTransport(self._clock, self._carrier(key), address, blockSize, opener)
+        self._streams[key] = transport
         self.log.info(
             "In-band bytestream {sid!r} with {peer}: blocks of {blockSize} bytes",
             sid=sid,
@@ -233,7 +236,7 @@ class InBandHandler(RequestHandler):
             if key in self._streams:
                 transport.abortConnection()
             else:
-                _Carrier(self, *key).sendClose().addErrback(lambda _: None)
+                self._carrier(key).closeUnused()
 
         maybeDeferred(self._take, transport, element).addErrback(failed)
 
@@ -267,14 +270,8 @@ class InBandHandler(RequestHandler):
             raise StanzaError("item-not-found", text="there is no such in-band bytestream")
         transport.closeReceived()
 
-    def forgetStream(self, peer: str, sid: str) -> None:
-        """
-        A bytestream is over.
-        """
-        self._streams.pop((peer, sid), None)
-
     def _checkRoom(self) -> None:
-        if len(self._streams) >= MAX_STREAMS:
+        if len(self._streams) + len(self._asked) + len(self._undecided) >= MAX_STREAMS:
             raise LimitReached(f"{MAX_STREAMS} in-band bytestreams are open, which is the limit; wait")
 
     def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
@@ -36,6 +36,18 @@ MAX_HELD = 1 << 20
 MAX_HELD_BLOCKS = 1 << 10
 # How long, in seconds, who was opened to lets the opener close first.
 CLOSE_PATIENCE = 5.0
+# How long, in seconds, a stream whose other side has gone offline may stand still: it may just have become
+# invisible.
+OFFLINE_PATIENCE = 15.0
+
+
+class Broken(ConnectionLost):
+    """
+    The stream has ended early, for a reason that the XMPP side knows.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @implementer(ITransport, IConsumer, IPushProducer)
@@ -83,6 +95,7 @@ class InBandTransport:
         self._peerClosed = False
         self._open = False
         self._timer: Any = None
+        self._offline: Any = None
 
     def start(self, protocol: IProtocol) -> None:
         """
@@ -173,6 +186,22 @@ class InBandTransport:
         See L{IPushProducer}.
         """
         self.loseConnection()
+
+    def peerOffline(self) -> None:
+        """
+        The other side says that it is not there any more: no block would be answered.
+        """
+        if self._offline is None:
+            self._offline = self._clock.callLater(OFFLINE_PATIENCE, self._stillThere, self._position)
+
+    @property
+    def _position(self) -> tuple[int, int, bool]:
+        return self._sendSeq, self._receiveSeq, self._inFlight
+
+    def _stillThere(self, position: tuple[int, int, bool]) -> None:
+        self._offline = None
+        if position == self._position and not self._paused:
+            self.connectionLost(Failure(Broken("the other side has gone offline")))
 
     # What goes to the other side.
 
@@ -283,8 +312,9 @@ class InBandTransport:
             return
         self._open = False
         self.disconnecting = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, self._offline):
+            if timer is not None and timer.active():
+                timer.cancel()
         self._unsent.clear()
         self._producer = None
         held, self._held = self._held, deque()

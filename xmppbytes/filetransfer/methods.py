@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import Interface
 
 from xmppbytes.dtcp.stanzas import NS_DTCP
-from xmppbytes.errors import NegotiationError
+from xmppbytes.errors import LimitReached, NegotiationError
 from xmppbytes.filetransfer.blocks import NS_IBB
 from xmppbytes.interfaces import IBytestreamAcceptor
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
@@ -131,7 +131,7 @@ class StreamMethods:
                 )
                 try:
                     return await other.client.requestBytestream(target, factory, sid=sid)
-                except NegotiationError as error:
+                except (NegotiationError, LimitReached) as error:
                     self.log.info("No {other} either: {reason}", other=other.namespace, reason=error)
             raise
 

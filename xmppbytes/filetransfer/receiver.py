@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from xmppbytes.errors import TransferError
 from xmppbytes.filetransfer.digests import Digests
+from xmppbytes.filetransfer.inband import Broken
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.storage import PartFile
 from xmppbytes.filetransfer.watchdog import Watchdog
@@ -154,8 +155,9 @@ class FileReceiver(Protocol):
             self.done.callback(self._path)
             return
         if self._error is None:
+            what = f"the stream broke ({reason.value})" if reason.check(Broken) else "the connection ended"
             self._error = BrokenOff(
-                f"the connection ended when {self._missing} of {self._offer.size} bytes were missing; "
+                f"{what} when {self._missing} of {self._offer.size} bytes were missing; "
                 "ask for it to be sent again"
             )
         self.done.errback(self._error)

@@ -15,11 +15,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.jid import JID
 
-from xmppbytes.errors import NegotiationError, Refused, TransferError
+from xmppbytes.errors import BytestreamError, NegotiationError, Refused, TransferError
 from xmppbytes.filetransfer.digests import Digests, hashFile
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.report import TransferReport
-from xmppbytes.filetransfer.sender import FileSender
+from xmppbytes.filetransfer.sender import FileSender, Unreadable
 from xmppbytes.filetransfer.si import ANSWER_TIMEOUT, StreamInitiationHandler
 
 # Seconds that a transfer, broken off by the other side, waits for its reason to come over XMPP.
@@ -100,6 +100,11 @@ class _Outgoing:
                     raise Refused(f"{self._peer} ended the transfer: {self._reason}") from None
                 self._initiation.tell(self._peer, self._sid, "undefined-condition", "cancelled by the sender")
                 raise
+            except Unreadable:
+                self._initiation.tell(
+                    self._peer, self._sid, "undefined-condition", "the sender cannot read its file"
+                )
+                raise
             finally:
                 self._initiation.unwatch(self._peer, self._sid)
 
@@ -107,12 +112,7 @@ class _Outgoing:
         status = os.fstat(file.fileno())
         digests = Digests(md5=True)
         if hashed:
-            try:
-                await hashFile(self._clock, file, status.st_size, digests)
-            except EOFError as e:
-                raise TransferError(
-                    f"{self._path} has become shorter while it was read; send it again"
-                ) from e
+            await self._hash(file, status.st_size, digests)
         return FileOffer(
             name=self._path.name,
             size=status.st_size,
@@ -122,20 +122,40 @@ class _Outgoing:
             ranged=True,
         )
 
+    async def _hash(self, file: BinaryIO, length: int, digests: Digests) -> None:
+        try:
+            await hashFile(self._clock, file, length, digests)
+        except EOFError as e:
+            raise Unreadable(f"{self._path} has become shorter while it was read; send it again") from e
+        except OSError as e:
+            raise Unreadable(f"{self._path} cannot be read ({e.strerror}); check the disk") from e
+
     async def _transfer(self, file: BinaryIO, offer: FileOffer, answerTimeout: float) -> TransferReport:
         self.log.info(
             "Offering {name!r} ({size} bytes) to {peer}", name=offer.name, size=offer.size, peer=self._peer
         )
         acceptance = await self._initiation.offer(self._peer, self._sid, offer, answerTimeout)
         digests = Digests(md5=False)
-        offset, length = await self._wind(file, offer, acceptance.range, digests)
-        self._done = offset
-        sender = FileSender(self._clock, file, length, digests, lambda count: self._moved(count, offer.size))
-        methods = self._initiation.methods
-        await methods.open(acceptance.method, self._peer, self._sid, sender)
+        try:
+            offset, length = await self._wind(file, offer, acceptance.range, digests)
+            sender = FileSender(
+                self._clock, file, length, digests, lambda count: self._moved(count, offer.size)
+            )
+            self._done = offset
+            await self._initiation.methods.open(acceptance.method, self._peer, self._sid, sender)
+        except Unreadable:
+            raise
+        except BytestreamError:
+            # It has agreed, and would wait for the stream.
+            self._initiation.tell(
+                self._peer, self._sid, "remote-server-timeout", "the sender found no way to send it"
+            )
+            raise
         begun = self._clock.seconds()
         try:
             await sender.done
+        except Unreadable:
+            raise
         except TransferError:
             await self._waitForReason()
             raise
@@ -161,7 +181,7 @@ class _Outgoing:
             part = wanted.within(offer.size)
         except ValueError as e:
             raise NegotiationError(f"{self._peer} asks for what is not there: {e}") from e
-        await hashFile(self._clock, file, part.offset, digests)
+        await self._hash(file, part.offset, digests)
         return part.offset, part.length
 
     def _moved(self, count: int, size: int) -> None:

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from xmppbytes.errors import TransferError
 from xmppbytes.filetransfer.digests import Digests
+from xmppbytes.filetransfer.inband import Broken
 from xmppbytes.filetransfer.watchdog import Watchdog
 
 # How much is read from the disk at once, in bytes.
@@ -29,6 +30,12 @@ CHUNK = 1 << 16
 IDLE_TIMEOUT = 300.0
 # Seconds that the receiver has, after everything was handed over, to take it and to close.
 CLOSE_TIMEOUT = 120.0
+
+
+class Unreadable(TransferError):
+    """
+    Our own file cannot be read to its end.
+    """
 
 
 @implementer(IHalfCloseableProtocol, IPullProducer, IProtocolFactory)
@@ -112,10 +119,12 @@ class FileSender(Protocol):
         try:
             data = self._file.read(min(CHUNK, left))
         except OSError as e:
-            self.fail(f"the file cannot be read any further ({e.strerror}); check the disk")
+            self.fail(Unreadable(f"the file cannot be read any further ({e.strerror}); check the disk"))
             return
         if not data:
-            self.fail(f"the file has become shorter by {left} bytes while it was sent; send it again")
+            self.fail(
+                Unreadable(f"the file has become shorter by {left} bytes while it was sent; send it again")
+            )
             return
         self._digests.update(data)
         self.sent += len(data)
@@ -142,25 +151,30 @@ class FileSender(Protocol):
         else:
             self.transport.loseConnection()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, error: TransferError) -> None:
         """
         End the transfer, resetting the connection so that nobody takes a part for the whole.
 
-        @param reason: why, for a person.
+        @param error: why.
         """
         if self._error is None:
-            self._error = TransferError(reason)
+            self._error = error
         self._abort()
 
     def _cancel(self) -> None:
         self._cancelled = True
-        self.fail("cancelled")
+        self.fail(TransferError("cancelled"))
 
     def _unconfirmed(self) -> None:
-        self.fail(f"the other side did not confirm within {CLOSE_TIMEOUT:g} s that it has everything")
+        self.fail(
+            TransferError(
+                f"the other side did not confirm within {CLOSE_TIMEOUT:g} s that it has everything; "
+                "ask there, or send it again"
+            )
+        )
 
     def _stalled(self) -> None:
-        self.fail(f"the other side took nothing for {IDLE_TIMEOUT:g} s; try again")
+        self.fail(TransferError(f"the other side took nothing for {IDLE_TIMEOUT:g} s; try again"))
 
     def _abort(self) -> None:
         if self.transport is not None:
@@ -178,7 +192,7 @@ class FileSender(Protocol):
         if self._finished:
             self.transport.loseConnection()
         else:
-            self.fail(self._early())
+            self.fail(self._early("the other side ended the connection"))
 
     def writeConnectionLost(self) -> None:
         """
@@ -199,11 +213,10 @@ class FileSender(Protocol):
             self.done.callback(None)
         elif self._finished:
             self.done.errback(TransferError("the other side broke the connection off at the end; try again"))
+        elif reason.check(Broken):
+            self.done.errback(self._early(f"the stream broke ({reason.value})"))
         else:
-            self.done.errback(TransferError(self._early()))
+            self.done.errback(self._early("the other side ended the connection"))
 
-    def _early(self) -> str:
-        return (
-            f"the other side ended the connection when {self.sent} of {self._length} bytes were sent; "
-            "try again"
-        )
+    def _early(self, what: str) -> TransferError:
+        return TransferError(f"{what} when {self.sent} of {self._length} bytes were sent; try again")

@@ -30,12 +30,14 @@ from xmppbytes.filetransfer.stanzas import (
     readAbort,
 )
 from xmppbytes.filetransfer.storage import DiskFull
+from xmppbytes.rooms import Rooms
 from xmppbytes.s5b.stanzas import MAX_SID
 from xmppbytes.stanza import Request, RequestHandler
 
 # Seconds that the other side, which may have to ask a person, has to answer an offer.
 ANSWER_TIMEOUT = 300.0
-# Offers to us that are not decided or not finished yet: in all, and from one account.
+# Offers to us that are not decided or not finished yet: in all, and from one account, or one occupant of
+# a room.
 MAX_TRANSFERS = 100
 MAX_TRANSFERS_PER_ACCOUNT = 10
 
@@ -63,12 +65,14 @@ class StreamInitiationHandler(RequestHandler):
         self.decide: Decide | None = None
         self._running: dict[tuple[str, str], Callable[[str], None]] = {}
         self._incoming: set[tuple[str, str]] = set()
+        self._rooms = Rooms()
 
     def connectionInitialized(self) -> None:
         """
         See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}.
         """
         super().connectionInitialized()
+        self._rooms.attached(self.xmlstream)
         self.xmlstream.addObserver("/message[@type='error']", self.onError)
 
     # Our offers.
@@ -139,9 +143,9 @@ class StreamInitiationHandler(RequestHandler):
             )
         if (sender, initiation.sid) in self._incoming:
             raise StanzaError("conflict", text="an offer with this id is there already")
-        account = sender.partition("/")[0]
-        ofAccount = sum(peer.partition("/")[0] == account for peer, _ in self._incoming)
-        if len(self._incoming) >= MAX_TRANSFERS or ofAccount >= MAX_TRANSFERS_PER_ACCOUNT:
+        senders = [peer for peer, _ in self._incoming]
+        tooMany = self._rooms.tooMany(sender, senders, MAX_TRANSFERS_PER_ACCOUNT)
+        if tooMany or len(senders) >= MAX_TRANSFERS:
             raise StanzaError("resource-constraint", type="wait", text="too many offers at once; wait")
 
     def _declined(self, failure: Any) -> Any:

@@ -22,6 +22,14 @@ MAX_NUMBER = 9999
 # What is left free on a disk, in bytes: others write there, too.
 RESERVE = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Why something cannot be written -> what to do.
+_ADVICE: dict[int | None, str] = {
+    errno.EACCES: "check the folder's permissions",
+    errno.EPERM: "check the folder's permissions",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.ENOENT: "the folder is gone: make it again",
+    errno.ENOTDIR: "the folder is gone: make it again",
+}
 
 
 class DiskFull(TransferError):
@@ -86,12 +94,20 @@ class PartFile:
             for number in range(1, MAX_NUMBER + 1):
                 final = folder / numbered(name, number)
                 if _take(final):
-                    os.replace(self.path, final)
-                    self._file.close()
+                    self._moveTo(final)
                     return final
         except OSError as e:
             raise _writeError(self.path, e) from e
         raise TransferError(f"{folder} holds {MAX_NUMBER} files called {name}; move them away")
+
+    def _moveTo(self, final: Path) -> None:
+        try:
+            os.replace(self.path, final)
+        except OSError:
+            # The name was only reserved.
+            final.unlink(missing_ok=True)
+            raise
+        self._file.close()
 
     def abandon(self, resumable: bool) -> bool:
         """
@@ -198,4 +214,5 @@ def _take(path: Path) -> bool:
 def _writeError(path: Path, error: OSError) -> TransferError:
     if error.errno in _FULL:
         return DiskFull(f"the disk is full ({path}: {error.strerror}); make room")
-    return TransferError(f"{path} cannot be written ({error.strerror}); check the folder's permissions")
+    advice = _ADVICE.get(error.errno, "check the disk")
+    return TransferError(f"{path} cannot be written ({error.strerror}); {advice}")

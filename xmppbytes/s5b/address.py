@@ -2,12 +2,14 @@
 DST.ADDR: the name under which the parties of a bytestream meet (XEP-0065 sections 5.3.2, 6.3.2 and 7).
 """
 
+import re
 from hashlib import sha1
 
 from xmppbytes.jids import prepareJID
 
 # 40 hexadecimal digits.
 LENGTH = 40
+_BEYOND = re.compile("[\U00010000-\U0010ffff]")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -30,6 +32,16 @@ def preparedAddress(sid: str, requester: str, target: str) -> str:
     @raise InvalidFormat: when one of the addresses is none.
     """
     return destinationAddress(sid, prepareJID(requester).full(), prepareJID(target).full())
+
+
+def latin1Address(sid: str, requester: str, target: str) -> str:
+    """
+    L{destinationAddress} as QXmpp 1.4 hashes it: what Latin-1 has not, becomes question marks, one for each
+    half of a character beyond the first plane of Unicode. It never does what the specification says, so
+    that two such clients meet, but no proxy would activate their bytestream.
+    """
+    halved = _BEYOND.sub("??", sid + requester + target)
+    return sha1(halved.encode("latin-1", "replace"), usedforsecurity=False).hexdigest()
 
 
 def isDestinationAddress(text: bytes) -> bool:

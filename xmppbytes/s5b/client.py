@@ -3,19 +3,18 @@ The S5B client on XMPP, Requester and Target (XEP-0065 sections 3, 5, 6 and 7).
 """
 
 import secrets
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish.domish import Element
-from zope.interface import implementer
 
-from xmppbytes.compat import disco, iwokkel
+from xmppbytes.bytestreamclient import NO_ADDRESS, BytestreamClient, Key
 from xmppbytes.core.bytestream import BytestreamOffer
 from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamAcceptor, IBytestreamSurroundings
@@ -28,19 +27,13 @@ from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 from xmppbytes.s5b.streamhost import LocalStreamHost
 from xmppbytes.s5b.surroundings import ServerSurroundings
 from xmppbytes.s5b.target import TargetSession
-from xmppbytes.stanza import RequestHandler
-
-# Who the other party is, and the sid.
-_Key: TypeAlias = tuple[str, str]
 
 
-@implementer(iwokkel.IDisco)
-class BytestreamsClientHandler(RequestHandler):
+class BytestreamsClientHandler(BytestreamClient):
     """
     Opens bytestreams to others and accepts theirs, over any stream manager.
 
     @cvar mode: the mode of the bytestreams that are accepted.
-    @cvar feature: what disco names.
     """
 
     log = Logger()
@@ -61,25 +54,21 @@ class BytestreamsClientHandler(RequestHandler):
         @param options: see L{BytestreamOptions}.
         @param surroundings: what kind of XMPP stream this is; C{None}: one to a server.
         """
-        super().__init__()
-        self.acceptor = acceptor
-        self.options = options or BytestreamOptions()
+        options = options or BytestreamOptions()
+        super().__init__(acceptor, options, surroundings or ServerSurroundings(options))
         self._reactor = reactor
-        self._surroundings = surroundings or ServerSurroundings(self.options)
         self._finder = ProxyFinder(self.ask, reactor)
-        streamHost = LocalStreamHost(reactor, self.options.ports)
+        streamHost = LocalStreamHost(reactor, options.ports)
         self._means = Means(reactor, self._surroundings, streamHost, self._finder, self.ask)
-        self._expected: dict[_Key, IBytestreamAcceptor] = {}
-        self._outgoing: dict[_Key, Deferred[IProtocol]] = {}
-        self._incoming: dict[_Key, Deferred[Element]] = {}
-        self._unexpected: set[_Key] = set()
+        self._outgoing: dict[Key, Deferred[IProtocol]] = {}
+        self._incoming: dict[Key, Deferred[Element]] = {}
+        self._unexpected: set[Key] = set()
 
     def connectionInitialized(self) -> None:
         """
         See L{RequestHandler}.
         """
         super().connectionInitialized()
-        self._surroundings.attached(self.xmlstream)
         self._finder.forget()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -88,7 +77,6 @@ class BytestreamsClientHandler(RequestHandler):
         have asked for cannot be answered any more.
         """
         super().connectionLost(reason)
-        self._surroundings.attached(None)
         for negotiation in list(self._incoming.values()):
             negotiation.cancel()
 
@@ -99,19 +87,6 @@ class BytestreamsClientHandler(RequestHandler):
         negotiations: list[Deferred[Any]] = [*self._incoming.values(), *self._outgoing.values()]
         for negotiation in negotiations:
             negotiation.cancel()
-
-    def ask(
-        self,
-        recipient: str | JID,
-        kind: str,
-        payload: Element,
-        timeout: float | None = None,
-        sender: str | None = None,
-    ) -> "Deferred[Element]":
-        """
-        See L{RequestHandler}. Requests come from the address that goes into the hash.
-        """
-        return super().ask(recipient, kind, payload, timeout, sender or self._surroundings.ownName())
 
     def requestBytestream(
         self,
@@ -137,16 +112,29 @@ class BytestreamsClientHandler(RequestHandler):
             as in-band bytestreams, may do), or another L{NegotiationError
             <xmppbytes.errors.NegotiationError>}.
         """
+        chosen = options or self.options
+        return self._request(
+            target, sid, lambda key: RequesterSession(self._means, *key, chosen).run(protocolFactory)
+        )
+
+    def _request(
+        self, target: str | JID, sid: str | None, begin: Callable[[Key], Coroutine[Any, Any, Any]]
+    ) -> "Deferred[Any]":
+        """
+        Begin a negotiation as Requester.
+
+        @param begin: makes its life of the target's name and the sid.
+        """
         try:
-            key = self._keyOf(target, sid or secrets.token_hex(8))
+            key = self.nameOf(target), sid or secrets.token_hex(8)
             if key in self._outgoing:
                 raise ValueError(f"a bytestream of sid {key[1]} to {key[0]} is being opened already")
-            session = RequesterSession(self._means, *key, options or self.options)
-        except InvalidFormat as e:
+            life = begin(key)
+        except NO_ADDRESS as e:
             return fail(ValueError(f"{target!r} is not a valid address: {e}"))
         except (NegotiationError, ValueError):
             return fail()
-        connected = Deferred.fromCoroutine(session.run(protocolFactory))
+        connected = Deferred.fromCoroutine(life)
         self._outgoing[key] = connected
 
         def ended(result: Any) -> Any:
@@ -155,25 +143,12 @@ class BytestreamsClientHandler(RequestHandler):
 
         return connected.addBoth(ended)
 
-    def expectBytestream(self, requester: str | JID, sid: str, acceptor: IBytestreamAcceptor) -> None:
-        """
-        Let this acceptor decide when this requester asks for a bytestream of this sid, as agreed
-        upon before (by stream initiation, say). It stays until L{forgetBytestream}.
-
-        @raise ValueError: when the bytestream is expected already.
-        @raise InvalidFormat: when the requester's address is none.
-        """
-        key = self._keyOf(requester, sid)
-        if key in self._expected:
-            raise ValueError(f"a bytestream of sid {sid} from {key[0]} is expected already")
-        self._expected[key] = acceptor
-
     def forgetBytestream(self, requester: str | JID, sid: str) -> None:
         """
         Expect a bytestream no longer. One that is being connected is given up and refused; one that
         is connected is not touched. Does nothing when it is not expected.
         """
-        key = self._keyOf(requester, sid)
+        key = self.nameOf(requester), sid
         if self._expected.pop(key, None) is not None and key in self._incoming:
             self._incoming[key].cancel()
 
@@ -185,9 +160,9 @@ class BytestreamsClientHandler(RequestHandler):
         requester = iq.getAttribute("from", "")
         target = iq.getAttribute("to") or self._surroundings.ownName()
         try:
-            key = self._keyOf(requester, request.sid)
+            key = self.nameOf(requester), request.sid
             destinations = self._surroundings.hashesOf(request.sid, requester, target)
-        except InvalidFormat as e:
+        except NO_ADDRESS as e:
             raise StanzaError("jid-malformed", text=f"{requester!r} is not a valid address") from e
         if request.destination is not None:
             # In a multi-user chat only the requester knows the names that the proxy will hash.
@@ -204,7 +179,7 @@ class BytestreamsClientHandler(RequestHandler):
         """
         return TargetSession(self._means, acceptor, offer, request, destinations, self.options)
 
-    def _negotiate(self, key: _Key, session: TargetSession) -> "Deferred[Element]":
+    def _negotiate(self, key: Key, session: TargetSession) -> "Deferred[Element]":
         async def negotiate() -> Element:
             try:
                 return await session.run()
@@ -230,11 +205,11 @@ class BytestreamsClientHandler(RequestHandler):
             self._unexpected.add(key)
         return answer.addCallbacks(connected, failed)
 
-    def _ended(self, key: _Key) -> None:
+    def _ended(self, key: Key) -> None:
         del self._incoming[key]
         self._unexpected.discard(key)
 
-    def _acceptorFor(self, key: _Key, request: BytestreamRequest) -> IBytestreamAcceptor:
+    def _acceptorFor(self, key: Key, request: BytestreamRequest) -> IBytestreamAcceptor:
         """
         Find out who decides about a request.
 
@@ -255,35 +230,5 @@ class BytestreamsClientHandler(RequestHandler):
             )
             raise StanzaError("not-acceptable")
         if key not in self._expected:
-            self._checkLimits(key[0])
+            self.checkLimits(key[0], [peer for peer, _ in self._unexpected])
         return acceptor
-
-    def _checkLimits(self, requester: str) -> None:
-        bare = _bare(requester)
-        ofPeer = sum(1 for peer, _ in self._unexpected if _bare(peer) == bare)
-        if len(self._unexpected) < self.options.maxIncoming and ofPeer < self.options.maxIncomingPerPeer:
-            return
-        self.log.info("Refused a bytestream of {requester}: too many wait already", requester=requester)
-        raise StanzaError(
-            "resource-constraint", type="wait", text="too many bytestreams wait here; try again later"
-        )
-
-    def _keyOf(self, requester: str | JID, sid: str) -> _Key:
-        address = requester.full() if isinstance(requester, JID) else requester
-        return self._surroundings.nameOf(address), sid
-
-    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
-        """
-        Section 3, see L{iwokkel.IDisco}.
-        """
-        return [] if nodeIdentifier else [disco.DiscoFeature(self.feature)]
-
-    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
-        """
-        See L{iwokkel.IDisco}.
-        """
-        return []
-
-
-def _bare(address: str) -> str:
-    return address.partition("/")[0]

@@ -132,9 +132,11 @@ class RequesterSession:
         """
         streamHosts = (*self._ownHosts, *self._proxies)
         if not streamHosts:
+            named = ", ".join(self._options.proxies)
+            proxies = f"of the proxies that are named ({named}) none tells its address" if named else ""
             raise NotReachable(
-                "there is no way to offer: no address of this machine is of use, or wanted, and no proxy "
-                "was found; name a proxy"
+                "there is no way to offer: no address of this machine is of use, or wanted, and "
+                f"{proxies or 'no proxy was found'}; name {'another' if named else 'a'} proxy"
             )
         request = BytestreamRequest(self._sid, streamHosts, self.mode, self._hashes[0])
         self.log.info(

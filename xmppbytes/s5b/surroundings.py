@@ -9,7 +9,7 @@ from zope.interface import implementer
 from xmppbytes.connecting.surroundings import ServerEntity
 from xmppbytes.interfaces import IBytestreamSurroundings
 from xmppbytes.jids import prepareJID
-from xmppbytes.s5b.address import destinationAddress, preparedAddress
+from xmppbytes.s5b.address import destinationAddress, latin1Address, preparedAddress
 from xmppbytes.s5b.options import BytestreamOptions
 
 
@@ -31,11 +31,12 @@ class ServerSurroundings(ServerEntity):
     def hashesOf(self, sid: str, requester: str, target: str) -> tuple[str, ...]:
         """
         See L{IBytestreamSurroundings}: the hash of the prepared addresses; then, where it differs,
-        of the addresses as they are, since several clients do not prepare what they hash.
+        of the addresses as they are, since several clients do not prepare what they hash; and of their
+        Latin-1, which QXmpp hashes.
         """
         prepared = preparedAddress(sid, requester, target)
         received = destinationAddress(sid, requester, target)
-        return (prepared,) if prepared == received else (prepared, received)
+        return tuple(dict.fromkeys((prepared, received, latin1Address(sid, requester, target))))
 
     def streamHostJID(self, sid: str) -> str:
         """

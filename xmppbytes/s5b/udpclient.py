@@ -2,16 +2,14 @@
 The S5B client on XMPP in UDP mode, Requester and Target (XEP-0065 section 8).
 """
 
-import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
 
 from xmppbytes.core.bytestream import BytestreamOffer
-from xmppbytes.errors import NegotiationError
 from xmppbytes.interfaces import IBytestreamSurroundings, IDatagramAcceptor, IDatagramProtocol
 from xmppbytes.s5b.associate import Associator
 from xmppbytes.s5b.client import BytestreamsClientHandler
@@ -98,23 +96,10 @@ class DatagramsClientHandler(BytestreamsClientHandler):
             L{NotReachable<xmppbytes.errors.NotReachable>} when no way to connect was found, or
             another L{NegotiationError<xmppbytes.errors.NegotiationError>}. May be cancelled.
         """
-        try:
-            key = self._keyOf(target, sid or secrets.token_hex(8))
-            if key in self._outgoing:
-                raise ValueError(f"a bytestream of sid {key[1]} to {key[0]} is being opened already")
-            session = DatagramRequester(self._datagrams, *key, options or self.options)
-        except (InvalidFormat, UnicodeError) as e:
-            return fail(ValueError(f"{target!r} is not a valid address: {e}"))
-        except (NegotiationError, ValueError):
-            return fail()
-        connected: Deferred[Any] = Deferred.fromCoroutine(session.connect(protocol))
-        self._outgoing[key] = connected
-
-        def ended(result: Any) -> Any:
-            del self._outgoing[key]
-            return result
-
-        return connected.addBoth(ended)
+        chosen = options or self.options
+        return self._request(
+            target, sid, lambda key: DatagramRequester(self._datagrams, *key, chosen).connect(protocol)
+        )
 
     def expectDatagrams(self, requester: str | JID, sid: str, acceptor: IDatagramAcceptor) -> None:
         """
