@@ -62,14 +62,13 @@ class ListTests(TestCase):
 
     def test_tentative(self):
         """
-        An IPv6 address that may be a duplicate does not count yet.
+        An IPv6 address that may be a duplicate does not count yet, and one that is never.
         """
-        self.table(
-            ("eth0", UP | RUNNING | MULTICAST, "fe80::1"), ("eth0", UP | RUNNING | MULTICAST, "fe80::2")
-        )
+        self.table(*(("eth0", UP | RUNNING | MULTICAST, f"fe80::{number}") for number in (1, 2, 3)))
         Path(module._PROC_IF_INET6).write_text(
             "fe800000000000000000000000000001 07 40 20 c0 eth0\n"
             "fe800000000000000000000000000002 07 40 20 80 eth0\n"
+            "fe800000000000000000000000000003 07 40 20 88 eth0\n"
         )
         self.assertEqual(listInterfaces()[0].addresses, ("fe80::2",))
 
