@@ -19,6 +19,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, RecorderFactory
 from tests.dtcp.test_stanzas import parse
+from tests.machine import requireIPv6
 from tests.waiting import pause
 from xmppbytes.compat import disco
 from xmppbytes.dtcp.channel import TLSMode
@@ -230,6 +231,7 @@ class RequesterTests(TestCase):
         """
         When no port is free nothing is offered, and we connect only.
         """
+        requireIPv6()
         with socket.socket(socket.AF_INET6) as taken:
             taken.bind(("::", 0))
             taken.listen()

@@ -2,17 +2,17 @@
 DTCP between two clients, over real sockets.
 """
 
-import socket
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import TestCase
 
 from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory
 from tests.interop.processes import freePort
+from tests.machine import requireIPv6
 from tests.waiting import pause
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
@@ -127,13 +127,7 @@ class DirectTests(TestCase):
         """
         Hosts are IPv6 addresses, in brackets.
         """
-        probe = socket.socket(socket.AF_INET6)
-        try:
-            probe.bind(("::1", 0))
-        except OSError as e:
-            raise SkipTest(f"this machine has no IPv6 ({e})") from e
-        finally:
-            probe.close()
+        requireIPv6()
         options = DTCPOptions(advertise=("::1",))
         one, other = await self.connected(self.parties(False, False, options=options))
         self.assertIn("[::1]:", str(self.lab.said("set")[0].query.host))

@@ -25,6 +25,8 @@ from tests.loopback.lab import (
     expect,
     joinBytestream,
 )
+from tests.machine import requireIPv6
+from tests.waiting import PATIENCE
 from xmppbytes.s5b.address import destinationAddress
 
 
@@ -104,7 +106,7 @@ class ListenTests(EndpointCase):
             f"--listen=ssl:{port}:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
         )
         context = ssl.create_default_context(cafile=self.authority.certificate)
-        plain = socket.create_connection(("127.0.0.1", port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         secure = await deferToThread(context.wrap_socket, plain, server_hostname="localhost")
         await self.assertRelays(secure, self.openSocket())
         self.assertIn("relay copy", self.proxy.log())
@@ -116,7 +118,7 @@ class ListenTests(EndpointCase):
         path = self.folder / "s5b"
         await self.startProxy(f"--listen=unix:{path}")
         local = socket.socket(socket.AF_UNIX)
-        local.settimeout(20)
+        local.settimeout(PATIENCE)
         local.connect(str(path))
         await self.assertRelays(local, self.openSocket())
         self.assertNotIn("Traceback", self.proxy.log())
@@ -125,10 +127,11 @@ class ListenTests(EndpointCase):
         """
         C{tcp:PORT} takes IPv4 and IPv6, and calls both by the addresses that people know.
         """
+        requireIPv6()
         port = freePort()
         await self.startProxy(f"--listen=tcp:{port}")
-        first = socket.create_connection(("127.0.0.1", port), timeout=20)
-        second = socket.create_connection(("::1", port), timeout=20)
+        first = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        second = socket.create_connection(("::1", port), timeout=PATIENCE)
         await self.assertRelays(first, second)
         await self.proxy.untilLogged("127.0.0.1 and ::1")
 
@@ -181,7 +184,7 @@ class SystemdTests(EndpointCase):
         Parties that connect to the socket are served, and UDP mode is offered on its port number.
         """
         port = await self.activated(socket.AF_INET, "127.0.0.1", "--listen=systemd:domain=INET:index=0")
-        first, second = (socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(2))
+        first, second = (socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) for _ in range(2))
         await self.assertRelays(first, second)
         self.assertIn(f"'127.0.0.1', {port})", self.proxy.log())
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -191,8 +194,9 @@ class SystemdTests(EndpointCase):
         """
         So with IPv6, as the manual has it.
         """
+        requireIPv6()
         port = await self.activated(socket.AF_INET6, "::1", "--listen=systemd:domain=INET6:index=0")
-        first, second = (socket.create_connection(("::1", port), timeout=20) for _ in range(2))
+        first, second = (socket.create_connection(("::1", port), timeout=PATIENCE) for _ in range(2))
         await self.assertRelays(first, second)
 
     async def test_noSocket(self) -> None:

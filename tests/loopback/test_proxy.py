@@ -281,7 +281,8 @@ class HostileTests(ProxyTestCase):
 
     async def test_noise(self) -> None:
         """
-        5000 random inputs and every truncation of a valid one leave it serving, each with a log line at most.
+        5000 random inputs and every truncation of a valid one leave it serving, with at most one log line
+        each.
         """
         await self.startProxy(*ANYONE, "--max-pending=6000")
         generator = random.Random(65)

@@ -22,6 +22,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from zope.interface import implementer
 
 from tests.interop.processes import freePort
+from tests.machine import requireIPv6
 from tests.s5b.world import PROXY, REQUESTER, TARGET, Acceptor, Canned
 from tests.waiting import pause, until
 from xmppbytes.connecting.handing import SocketLeg, bridge
@@ -221,6 +222,7 @@ class BytestreamTests(LoopbackTestCase):
         """
         The same over IPv6.
         """
+        requireIPv6()
         self.client(TARGET, self.acceptor)
         await self.client(REQUESTER, addresses=["::1"]).requestBytestream(TARGET, self.factory)
         await self.transfer()

@@ -19,6 +19,7 @@ from twisted.words.xish.domish import Element
 from tests.fakes import lines
 from tests.loopback.lab import PROXY, REQUESTER, SECRET, TARGET, ProxyTestCase, expect, reparsed
 from tests.loopback.udpends import Acceptor, Recorder, exchangeMany
+from tests.machine import requireIPv6
 from tests.waiting import PATIENCE, pause, until
 from xmppbytes.compat import disco
 from xmppbytes.component import ComponentFactory, ComponentManager
@@ -151,6 +152,7 @@ class DirectTests(ClientTestCase):
         """
         The same over IPv6.
         """
+        requireIPv6()
         options = BytestreamOptions(addresses=("::1",), discoverProxies=False, ways=Ways.DIRECT_ONLY)
         await self.startUsers(options)
         requester, target = await self.open()
@@ -342,9 +344,10 @@ class NegotiationTests(ClientTestCase):
     async def test_notInitialized(self) -> None:
         """
         When no notification comes, the packet is sent again, six times in all; then the target says
-        remote-server-not-found, and both applications are told.
+        remote-server-not-found, and both applications are told. A machine that stops meanwhile sends
+        fewer, for none is sent later than it should be.
         """
-        self.patch(associate, "RETRY_SECONDS", 0.05)
+        self.patch(associate, "RETRY_SECONDS", 0.3)
         await self.startUsers(DIRECT)
         packets: list[str] = []
         initialize = associate.AssociatedPath.initialize
@@ -357,7 +360,8 @@ class NegotiationTests(ClientTestCase):
         self.juliet.datagrams._means.streamHost._notify = lambda jid, destination: False
         with self.assertRaisesRegex(NotReachable, "remote-server-not-found"):
             await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
-        self.assertEqual(packets, [NURSE] * 6)
+        self.assertEqual(set(packets), {NURSE})
+        self.assertIn(len(packets), range(2, 7))
         self.assertEqual(len(self.nurse.acceptor.failures), 1)
         self.assertIsInstance(self.nurse.acceptor.failures[0], NotReachable)
 
@@ -365,7 +369,7 @@ class NegotiationTests(ClientTestCase):
         """
         A packet, or a notification, that was lost costs one retry.
         """
-        self.patch(associate, "RETRY_SECONDS", 0.2)
+        self.patch(associate, "RETRY_SECONDS", 1.0)
         await self.startUsers(DIRECT)
         host = self.juliet.datagrams._means.streamHost
         notify, calls = host._notify, []

@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from tests.machine import requireIPv6
 from xmppbytes.core import batchport, mmsg
 from xmppbytes.core.batchport import BatchPort, makeDatagramPort, packAddress, unpackAddress
 from xmppbytes.core.channel import Channel
@@ -51,6 +52,8 @@ class Ports:
     host = "127.0.0.1"
 
     def setUp(self) -> None:
+        if self.family == socket.AF_INET6:
+            requireIPv6()
         self.strange: list[tuple[bytes, Any]] = []
         self.sockets: list[socket.socket] = []
         self.addCleanup(lambda: [each.close() for each in self.sockets])  # type: ignore[attr-defined]

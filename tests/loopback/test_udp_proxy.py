@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.interop.processes import freePort
 from tests.loopback.lab import PROXY, REQUESTER, TARGET, ProxyTestCase, expect, reset
+from tests.machine import requireIPv6
 from tests.waiting import PATIENCE, until
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, NS_BYTESTREAMS_UDP
@@ -743,6 +744,7 @@ class AddressTests(UDPTestCase):
         """
         A party on IPv6 and one on IPv4 are relayed.
         """
+        requireIPv6()
         await self.exchange("::1", "127.0.0.7")
 
 
