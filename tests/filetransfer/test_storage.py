@@ -194,7 +194,7 @@ class InboxTests(SynchronousTestCase):
         A folder that is not there is an error in words.
         """
         error = self.assertRaises(TransferError, Inbox(self.folder / "missing").open, offered())
-        self.assertIn("cannot be written (No such file or directory); the folder is gone", str(error))
+        self.assertIn("cannot be written (No such file or directory); is the folder still there?", str(error))
 
     def test_cannotBeRenamed(self) -> None:
         """
