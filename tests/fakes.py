@@ -3,6 +3,7 @@ Fakes for the tests without sockets. They behave as Twisted's do where it matter
 within the call that caused it, what is paused is not delivered, and full buffers push back.
 """
 
+import select
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -390,3 +391,29 @@ def lines(events: Any) -> list[str]:
     The log lines of captured events.
     """
     return [formatEvent(event) for event in events]
+
+
+class ReaderReactor(Clock):
+    """
+    A reactor that remembers its readers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        assert reader not in self.readers
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        # As Twisted's: it does not mind when the reader is not there.
+        self.readers = [other for other in self.readers if other is not reader]
+
+    def turn(self) -> None:
+        """
+        Do what a reactor does: let readers that are readable read.
+        """
+        for reader in list(self.readers):
+            if select.select([reader.fileno()], [], [], 0)[0]:
+                reader.doRead()

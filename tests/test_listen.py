@@ -188,6 +188,20 @@ class AcceptGateTests(SynchronousTestCase):
         self.assertIn("accepting connections", free)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_exhausted(self) -> None:
+        """
+        When not even one is left all ports pause as well, and go on when there is room.
+        """
+        with capturedLogs() as events:
+            self.lowest = self.limit
+            self.gate.exhausted()
+            self.gate.exhausted()
+            self.assertEqual(self.accepting, [False, False])
+            self.lowest = 10
+            self.clock.advance(1)
+        self.assertEqual(self.accepting, [True, True])
+        self.assertEqual(len(events), 2)
+
     def test_oneLineAMinute(self) -> None:
         """
         A shortage that comes again and again is told once a minute.
@@ -294,6 +308,21 @@ class ListenServiceTests(SynchronousTestCase):
         self.assertIsNone(service.stopService())
         service.startService()
         self.assertEqual(len(endpoint.ports), 2)
+
+    def test_loop(self) -> None:
+        """
+        A loop takes the port if there is one: what it returns is the service's port.
+        """
+        endpoint, taken = FakeEndpoint(), FakePort()
+        loop = mock.Mock()
+        loop.take.return_value = taken
+        factory = Factory()
+        service = ListenService(endpoint, factory, "tcp:7777", "twistd x", loop)
+        service.startService()
+        loop.take.assert_called_once_with(endpoint.ports[0], factory)
+        self.assertIs(service.port, taken)
+        self.successResultOf(service.stopService())
+        self.assertTrue(taken.stopped)
 
     def test_cannotListen(self) -> None:
         """

@@ -20,7 +20,7 @@ from xmppbytes.proxyservice import RELOADED, ProxyService
 from xmppbytes.proxytap import SETTINGS, Options
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost
-from xmppbytes.stream import CLOSING_TIMEOUT
+from xmppbytes.serverstream import CLOSING_TIMEOUT
 
 JID = "proxy.example.com"
 REQUESTER = "romeo@example.com/orchard"

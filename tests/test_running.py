@@ -145,7 +145,7 @@ class LoggingTests(TestCase):
     What of the log is shown; in another process, since there is one log for each.
     """
 
-    timeout = 30
+    timeout = 300
 
     async def show(self, verbose: bool) -> str:
         script = (
@@ -176,7 +176,7 @@ class OutputTests(TestCase):
     What is said; in another process.
     """
 
-    timeout = 30
+    timeout = 300
 
     async def test_otherEncoding(self) -> None:
         """

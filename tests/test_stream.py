@@ -22,16 +22,16 @@ from tests.fakes import FakeTransport, lines
 from tests.s5b.proxyworld import Face, errorOf
 from xmppbytes.compat import disco, ping
 from xmppbytes.component import ComponentFactory, ComponentManager
+from xmppbytes.serverstream import CLOSING_TIMEOUT, STEADY, STREAM_TIMEOUT
 from xmppbytes.stanza import RequestHandler
 from xmppbytes.stream import (
-    CLOSING_TIMEOUT,
     MAX_DEPTH,
     REFUSED_DELAY,
     REQUEST_TIMEOUT,
-    STREAM_TIMEOUT,
     StreamService,
     prune,
 )
+from xmppbytes.xmlparser import MAX_SERVER_STANZA
 
 JID_ = "proxy.example.com"
 HEADER = (
@@ -283,6 +283,67 @@ class ConnectingTests(ServiceCase):
         self.clock.pump([1] * 600)
         self.assertGreater(len(self.server.attempts), 8)
         self.successResultOf(service.stopService())
+
+    def test_endlessStanza(self) -> None:
+        """
+        A server that sends a stanza without an end is told so and left, one line says so, and it is tried
+        again.
+        """
+        self.service.startService()
+        self.server.accept()
+        self.logged()
+        self.server.say("<iq from='a@b'><q>" + "x" * MAX_SERVER_STANZA)
+        self.assertIn(b"<policy-violation xmlns=", self.server.transport.sent)
+        self.assertTrue(self.server.transport.sent.endswith(b"</stream:error></stream:stream>"))
+        self.clock.advance(0)
+        (line,) = self.logged()
+        self.assertIn("a stanza is larger than 4096 KiB); will try again", line)
+        self.assertEqual(self.server.transport.state, "closed")
+        self.clock.advance(2)
+        self.server.accept()
+        self.assertEqual(self.logged(), ["Component: connected"])
+
+    def test_endlessAttribute(self) -> None:
+        """
+        So it is with an attribute, of the first tag as well.
+        """
+        self.service.startService()
+        self.server.say(HEADER[:-1] + " x='" + "x" * MAX_SERVER_STANZA)
+        self.clock.advance(0)
+        self.assertEqual(self.server.transport.state, "closed")
+        self.assertEqual(len(self.logged()), 1)
+
+    def test_breaksTheRulesEachTime(self) -> None:
+        """
+        A server that lets us in and then breaks the rules each time is tried ever more slowly; once a stream
+        has lasted it is forgotten.
+        """
+        self.service.startService()
+        for _ in range(4):
+            self.server.accept()
+            self.server.say("<iq></wrong>")
+            self.clock.pump([0] + [1] * 16)
+        self.assertEqual(self.server.attempts, [0, 2, 20, 40, 64])
+        self.server.accept()
+        self.clock.advance(STEADY)
+        self.server.say("<iq></wrong>")
+        self.clock.pump([0, 1, 1])
+        self.assertEqual(self.server.attempts[5:], [64 + STEADY + 2])
+
+    def test_brokenAndDeaf(self) -> None:
+        """
+        A server that breaks the rules and does not read either is cut off; what it still sends is nobody's.
+        """
+        self.service.startService()
+        self.server.accept()
+        transport = self.server.transport
+        transport.room = 0
+        transport.write(b"<iq/>")
+        self.server.say("<iq></wrong>")
+        self.server.say("<iq></wrong>" * 100)
+        self.clock.advance(CLOSING_TIMEOUT)
+        self.assertEqual(transport.state, "reset")
+        self.assertEqual(len(self.logged()), 2)
 
     def test_levels(self) -> None:
         """

@@ -1,5 +1,6 @@
 """
-C{twistd}, for child processes of tests: its branch coverage is saved although a signal ends it.
+C{twistd}, for child processes of tests: its branch coverage is saved although a signal ends it, and what it
+logs is kept for L{tools.loglines}.
 
 twistd ends itself by the signal that ended its reactor, so nothing that waits for the interpreter's exit
 is called.
@@ -9,6 +10,8 @@ import sys
 
 from twisted.internet import reactor
 from twisted.scripts.twistd import run
+
+from tools.loglines import record
 
 
 def saveCoverage() -> None:
@@ -23,5 +26,6 @@ def saveCoverage() -> None:
 
 
 if __name__ == "__main__":
+    record()
     reactor.addSystemEventTrigger("after", "shutdown", saveCoverage)
     run()

@@ -26,6 +26,7 @@ from xmppbytes.accounttrouble import explain
 from xmppbytes.compat import disco, generic, iwokkel, ping
 from xmppbytes.errors import BytestreamError, ConfigurationError
 from xmppbytes.scram import AuthenticationInitializer
+from xmppbytes.serverstream import ServerStream
 from xmppbytes.servertls import CertifiedServer
 from xmppbytes.srv import CONNECT_TIMEOUT, ClientServerEndpoint, parseServer
 from xmppbytes.stanza import RequestHandler
@@ -122,7 +123,7 @@ class ClientFactory(XmlStreamFactoryMixin, Factory):  # type: ignore[misc]
         """
         See L{Factory}.
         """
-        stream = xmlstream.XmlStream(ClientAuthenticator(self._settings, self._tlsOptions))
+        stream = ServerStream(ClientAuthenticator(self._settings, self._tlsOptions))
         stream.factory = self
         self.installBootstraps(stream)
         return stream

@@ -14,6 +14,7 @@ from twisted.words.protocols.jabber.sasl import SASLAuthError, SASLNoAcceptableM
 from xmppbytes.errors import BytestreamError
 from xmppbytes.filetransfer.names import printable
 from xmppbytes.scram import ServerNotTrusted
+from xmppbytes.xmlparser import StreamBroken
 
 # Why a server refuses a stream or a resource -> what to do.
 _ADVICE = {
@@ -57,7 +58,7 @@ def explain(where: str, account: str, domain: str, error: BaseException) -> str:
         return f"there is no address of {where}; {advice}"
     if isinstance(error, ConnectError):
         return f"cannot connect to {where} ({_connectText(error)}); is the server running there?"
-    if isinstance(error, BytestreamError):
+    if isinstance(error, BytestreamError) and not isinstance(error, StreamBroken):
         return str(error)
     return f"the connection to {where} failed ({error or type(error).__name__}); is an XMPP server there?"
 

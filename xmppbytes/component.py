@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
-from twisted.words.protocols.jabber import xmlstream
 from twisted.words.protocols.jabber.component import ConnectComponentAuthenticator
 from twisted.words.xish.domish import Element
 from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
 
-from xmppbytes.stream import StreamManager, prune
+from xmppbytes.serverstream import ServerStream
+from xmppbytes.stream import StreamManager
 
 
 class ComponentManager(StreamManager):
@@ -32,7 +32,7 @@ class ComponentManager(StreamManager):
         super()._authd(xs)
 
 
-class ComponentStream(xmlstream.XmlStream):  # type: ignore[misc]
+class ComponentStream(ServerStream):
     """
     A stream that finds the handler of a request in a table, before anybody's XPath is tried: with many
     requests a second that is a good part of their cost.
@@ -46,9 +46,8 @@ class ComponentStream(xmlstream.XmlStream):  # type: ignore[misc]
 
     def onElement(self, element: Any) -> None:
         """
-        See L{xmlstream.XmlStream}.
+        See L{ServerStream}.
         """
-        prune(element)
         child = element.firstChildElement() if element.name == "iq" else None
         if child is not None:
             handler = self.requestTable.get((element.getAttribute("type"), child.uri, child.name))

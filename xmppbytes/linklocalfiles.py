@@ -20,7 +20,9 @@ from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.send import sendFile
 from xmppbytes.filetransfer.si import StreamInitiationHandler
 from xmppbytes.filetransfer.storage import Inbox
-from xmppbytes.linklocal.events import EventHub, safety
+from xmppbytes.linklocal.events import EventHub
+from xmppbytes.linklocal.pace import LineDamper
+from xmppbytes.linklocal.safety import safety
 
 # Seconds between two tellings of one transfer's progress.
 PROGRESS_INTERVAL = 0.2
@@ -89,6 +91,7 @@ class Files:
         self._numbers = itertools.count(1)
         self._transfers: dict[str, Transfer] = {}
         self._incoming: dict[IncomingFile, Transfer] = {}
+        self._lines = LineDamper(reactor)
         self._receiving = FileReceiving(reactor, initiation, self)
 
     # Commands
@@ -158,6 +161,7 @@ class Files:
         for transfer in list(self._transfers.values()):
             if transfer.direction == "out":
                 transfer.cancel()
+        self._lines.stop()
 
     def peerGone(self, name: str) -> None:
         """
@@ -260,14 +264,15 @@ class Files:
 
     def _done(self, transfer: Transfer, report: TransferReport) -> None:
         del self._transfers[transfer.identifier]
-        self.log.info(
-            "{name!r} ({size} bytes) {way} {peer}: {path}",
-            name=transfer.name,
-            size=transfer.size,
-            way="is with" if transfer.direction == "out" else "came from",
-            peer=transfer.peer,
-            path=report.path,
-        )
+        if self._lines.admits(transfer.peer):
+            self.log.info(
+                "{name!r} ({size} bytes) {way} {peer}: {path}",
+                name=transfer.name,
+                size=transfer.size,
+                way="is with" if transfer.direction == "out" else "came from",
+                peer=transfer.peer,
+                path=report.path,
+            )
         self._hub.emit(
             "file-done",
             path=str(report.path),
@@ -279,11 +284,12 @@ class Files:
 
     def _cancelled(self, transfer: Transfer, reason: str) -> None:
         del self._transfers[transfer.identifier]
-        self.log.info(
-            "{name!r} ({direction}, {peer}) did not arrive: {reason}",
-            name=transfer.name,
-            direction=transfer.direction,
-            peer=transfer.peer,
-            reason=reason,
-        )
+        if self._lines.admits(transfer.peer):
+            self.log.info(
+                "{name!r} ({direction}, {peer}) did not arrive: {reason}",
+                name=transfer.name,
+                direction=transfer.direction,
+                peer=transfer.peer,
+                reason=reason,
+            )
         self._hub.emit("file-cancel", reason=reason, **self._describe(transfer))

@@ -21,12 +21,15 @@ from xmppbytes.errors import BytestreamError, NotReachable
 from xmppbytes.jids import prepareJID
 from xmppbytes.linklocal.events import Event
 from xmppbytes.linklocal.messages import MAX_TEXT, MessageHandler, legible
+from xmppbytes.linklocal.names import foldText, speaker
 from xmppbytes.linklocal.roster import Roster
 
 # Seconds until the account is tried again when it could not be connected at first.
 RETRY_DELAY = 30.0
 # Messages of one turn of a chatty neighbour are not to flood the account's server.
 MAX_PER_MINUTE = 60
+# How many people are named for whom an answer may be meant.
+MAX_NAMES = 10
 
 
 class Forwarder(XMPPHandler):  # type: ignore[misc]
@@ -114,7 +117,7 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
         self._lastSpeaker = event["from"]
         # A line of its own with a name at its beginning would look like what somebody else has said.
         text = event["text"].replace("\n", "\n  ")
-        self._tell(f"{event['from']}{_warning(event)}: {text}")
+        self._tell(f"{speaker(event['from'])}{_warning(event)}: {text}")
         self.log.info("forwarded a message of {name}", name=event["from"])
 
     def _tell(self, text: str) -> None:
@@ -136,9 +139,8 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
         if message.getAttribute("type") == "error" or not body or not self._isRecipient(message):
             return
         message.handled = True
-        name, text = self._addressed(legible(body[:MAX_TEXT]))
-        saying = self._say(name, text)
-        saying.addErrback(lambda failure: self._tell(f"[not delivered: {failure.getErrorMessage()}]"))
+        bringing = Deferred.fromCoroutine(self._bring(legible(body[:MAX_TEXT])))
+        bringing.addErrback(lambda why: self.log.failure("an answer is lost, by our own fault", failure=why))
 
     def _isRecipient(self, message: Element) -> bool:
         try:
@@ -149,25 +151,43 @@ class Forwarder(XMPPHandler):  # type: ignore[misc]
 
     def _addressed(self, body: str) -> tuple[str, str]:
         """
-        Tell for whom an answer is: C{NAME: text} names him, otherwise it is who has spoken last.
+        Tell for whom an answer is: C{@NAME: text} names him, otherwise it is who has spoken last. Nothing
+        else is taken for a name, such as C{http} in C{http://x}, which anybody on the link may bear.
+
+        @raise NotReachable: when it is for nobody; says what to write instead.
         """
-        for buddy in self._roster:
-            if body.startswith(f"{buddy.name}:"):
-                return buddy.name, body[len(buddy.name) + 1 :].strip()
-        return self._lastSpeaker, body
+        if not body.startswith("@") or body.startswith("@@"):
+            if not self._lastSpeaker:
+                raise NotReachable(f"nobody has said anything yet: {self._howTo()}")
+            return self._lastSpeaker, body.removeprefix("@")
+        folded = foldText(body[1:])
+        meant = [buddy.name for buddy in self._roster if folded.startswith(f"{foldText(buddy.name)}:")]
+        if not meant:
+            raise NotReachable(
+                f"nobody of this name is here: {self._howTo()}; @@ says one @ to who spoke last"
+            )
+        # One name may be the beginning of another.
+        name = max(meant, key=len)
+        text = body[len(name) + 2 :].strip()
+        if not text:
+            raise NotReachable(f"nothing is said to {name}: write the text behind the colon")
+        return name, text
 
-    def _say(self, name: str, text: str) -> "Deferred[Any]":
-        async def say() -> None:
-            if not name:
-                raise NotReachable("nobody has said anything yet: begin with NAME: to say to whom")
-            try:
-                await self._messages.say(name, text)
-            except BytestreamError as error:
-                self.log.info("an answer to {name} is not delivered: {error}", name=name, error=error)
-                raise
+    def _howTo(self) -> str:
+        names = sorted(buddy.name for buddy in self._roster)
+        shown = ", ".join(names[:MAX_NAMES]) or "nobody at present"
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        return f"begin with @NAME: to say to whom (here: {shown}{more})"
+
+    async def _bring(self, body: str) -> None:
+        try:
+            name, text = self._addressed(body)
+            await self._messages.say(name, text)
+        except BytestreamError as error:
+            self.log.info("an answer is not delivered: {error}", error=error)
+            self._tell(f"[not delivered: {error}]")
+        else:
             self.log.info("brought an answer to {name}", name=name)
-
-        return Deferred.fromCoroutine(say())
 
 
 def _warning(event: Event) -> str:

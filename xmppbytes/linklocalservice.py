@@ -5,8 +5,7 @@ Serverless messaging as a service: discovery, streams, messages, files and the c
 import getpass
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -18,22 +17,23 @@ from twisted.logger import Logger
 from xmppbytes import __version__
 from xmppbytes.account import Account, AccountSettings
 from xmppbytes.compat import generic, ping
-from xmppbytes.errors import ConfigurationError, NotReachable
+from xmppbytes.errors import ConfigurationError
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.si import StreamInitiationHandler
 from xmppbytes.linklocal.avatar import AvatarFetcher, AvatarStore, loadIcon
 from xmppbytes.linklocal.disco import DescriptionHandler
 from xmppbytes.linklocal.discovery import Discovery
-from xmppbytes.linklocal.events import Event, EventHub, describe, safety
+from xmppbytes.linklocal.events import Event, EventHub, describe
 from xmppbytes.linklocal.interfaces import InterfaceMonitor
-from xmppbytes.linklocal.istream import Security, TLSPolicy
-from xmppbytes.linklocal.mesh import Mesh, safetyText
+from xmppbytes.linklocal.mesh import Mesh
 from xmppbytes.linklocal.messages import MessageHandler
 from xmppbytes.linklocal.multicast import MulticastLink
 from xmppbytes.linklocal.pins import PinStore, loadIdentity
-from xmppbytes.linklocal.presence import STATUSES, Presence
+from xmppbytes.linklocal.presence import Presence
 from xmppbytes.linklocal.roster import Roster
+from xmppbytes.linklocal.safety import Security, TLSPolicy
 from xmppbytes.linklocal.surroundings import LinkSurroundings
+from xmppbytes.linklocalcommands import Commands
 from xmppbytes.linklocalcontrol import ControlFactory
 from xmppbytes.linklocalfiles import Files
 from xmppbytes.linklocalforward import Forwarder
@@ -43,8 +43,6 @@ from xmppbytes.s5b.options import BytestreamOptions, Ways
 
 PROGRAM = "twistd linklocal"
 NAME = "xmppbytes"
-
-Text, Maybe = (str,), (str, type(None))
 
 
 def presenceFrom(values: Mapping[str, Any]) -> Presence:
@@ -83,7 +81,7 @@ class LinkLocalService(MultiService):
         self._machine = values["machine"] or socket.gethostname().partition(".")[0]
         self._presence = presenceFrom(values)
         self._icon = self._loadIcon(values["avatar"])
-        self.hub = EventHub()
+        self.hub = EventHub(reactor)
         self.roster = Roster(reactor)
         self.discovery = Discovery(
             reactor,
@@ -96,13 +94,22 @@ class LinkLocalService(MultiService):
         self.mesh = Mesh(reactor, self.discovery, self._security())
         self.messages = MessageHandler(reactor, self.hub)
         self.files = self._makeHandlers()
+        self.commands = Commands(
+            reactor,
+            self.discovery,
+            self.mesh,
+            self.messages,
+            self.files,
+            self._presence,
+            not values["no-personal-info"],
+        )
         self._wire()
         self._forwarder = self._makeForwarder()
         self._listener = self._listenOn(values["listen"], self.mesh)
         self._control = None
         if values["control"] != "none":
             self._control = self._listenOn(
-                values["control"], ControlFactory(self.hub, self._commands(), self._greeting)
+                values["control"], ControlFactory(self.hub, self.commands.table(), self._greeting)
             )
 
     def _loadIcon(self, path: str | None) -> bytes | None:
@@ -199,6 +206,8 @@ class LinkLocalService(MultiService):
         self.discovery.stop()
         self._fetcher.stop()
         yield self.mesh.stop("going offline")
+        self.mesh.security.pins.save()
+        self.hub.stop()
         if self._forwarder is not None:
             yield Deferred.fromCoroutine(self._forwarder.stop())
         yield super().stopService()
@@ -213,95 +222,6 @@ class LinkLocalService(MultiService):
         if self.discovery.isWon:
             events.insert(0, {"event": "signed-on", "name": self.discovery.name})
         return events
-
-    # Commands
-
-    def _commands(self) -> Mapping[str, tuple[Callable[..., Any], Mapping[str, tuple[type, ...]]]]:
-        return {
-            "roster": (self.listRoster, {}),
-            "im": (self.say, {"to": Text, "text": Text}),
-            "file": (self.sendFile, {"to": Text, "path": Text}),
-            "accept": (self.files.accept, {"id": Text}),
-            "decline": (self.files.decline, {"id": Text}),
-            "cancel": (self.files.cancel, {"id": Text}),
-            "status": (self.setStatus, {"status": Text, "message": Maybe}),
-            "avatar": (self.setAvatar, {"path": Maybe}),
-            "close": (self.close, {"to": Text}),
-            "verify": (self.verify, {"to": Text}),
-            "quit": (self.quit, {}),
-        }
-
-    def listRoster(self) -> Event:
-        """
-        List who is there.
-        """
-        people = [{**describe(buddy), **self._safetyOf(buddy.name)} for buddy in self.roster]
-        return {"name": self.discovery.name, "roster": people}
-
-    def _safetyOf(self, name: str) -> Event:
-        stream = self.mesh.stream(name)
-        return {} if stream is None else safety(stream)
-
-    @inlineCallbacks
-    def say(self, to: str, text: str) -> Any:
-        """
-        Say something to somebody.
-        """
-        stream = yield self.messages.say(to, text)
-        self.log.info(
-            "to {name} ({safety}): {text!r}", name=stream.peer, safety=safetyText(stream), text=text
-        )
-        return {"to": stream.peer, **safety(stream)}
-
-    def sendFile(self, to: str, path: str) -> Event:
-        """
-        Offer a file to somebody.
-        """
-        buddy = self.roster.get(to)
-        if buddy is None:
-            raise NotReachable(f"nobody of the name {to} is here: look at the roster")
-        return {"id": self.files.send(buddy.name, path), "to": buddy.name}
-
-    def setStatus(self, status: str, message: str | None) -> None:
-        """
-        Tell another status.
-        """
-        if status not in STATUSES:
-            raise ConfigurationError(f"a status is one of {', '.join(STATUSES)}, not {status!r}")
-        self._presence = replace(self._presence, status=status, message=message or "")
-        self.discovery.setPresence(self._presence)
-
-    def setAvatar(self, path: str | None) -> None:
-        """
-        Show another avatar, or none.
-        """
-        if path is not None and self._values["no-personal-info"]:
-            raise ConfigurationError("no avatar is shown: --no-personal-info is set")
-        self.discovery.setIcon(self._loadIcon(path))
-
-    def close(self, to: str) -> None:
-        """
-        Close the stream with somebody.
-        """
-        if not self.mesh.close(to, "closed by hand"):
-            raise NotReachable(f"there is no stream with {to}")
-
-    @inlineCallbacks
-    def verify(self, to: str) -> Any:
-        """
-        Give the code that two people compare.
-        """
-        stream = yield self.mesh.streamTo(to)
-        if not stream.tls:
-            raise NotReachable(f"the stream with {stream.peer} is not encrypted: there is nothing to compare")
-        pin = self.mesh.security.pins.get(stream.peer)
-        return {"to": stream.peer, "code": stream.code, "fingerprint": pin, **safety(stream)}
-
-    def quit(self) -> None:
-        """
-        End the program.
-        """
-        self._reactor.callLater(0.05, self._reactor.stop)
 
 
 class _Leaving:

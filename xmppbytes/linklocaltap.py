@@ -2,7 +2,6 @@
 C{twistd linklocal}: its options, and how the service is made of them.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ from xmppbytes.errors import ConfigurationError
 from xmppbytes.jids import prepareJID
 from xmppbytes.linklocal.presence import STATUSES
 from xmppbytes.linklocalservice import PROGRAM, LinkLocalService
+from xmppbytes.linklocalsocket import defaultControl, privateControl, xdg
 from xmppbytes.settings import Setting, SettingsOptions, oneOf
-
-# The longest path that a unix socket can have is 107 bytes on Linux.
-_MAX_SOCKET_PATH = 100
 
 
 def path(text: str) -> Path:
@@ -24,13 +21,6 @@ def path(text: str) -> Path:
     Read a path; C{~} is the home folder.
     """
     return Path(text).expanduser().absolute()
-
-
-def xdg(variable: str, default: str) -> Path:
-    """
-    Give a folder of the user, as the XDG base directory specification names it.
-    """
-    return Path(os.environ.get(variable) or Path.home() / default) / "xmppbytes"
 
 
 def address(text: str) -> JID:
@@ -46,16 +36,6 @@ def address(text: str) -> JID:
     if not jid.user:
         raise ValueError("give a whole address, such as juliet@example.org")
     return jid
-
-
-def defaultControl() -> str:
-    """
-    Give the control socket that is used when none is named: in the user's runtime folder, where nobody
-    else has access.
-    """
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime) / "xmppbytes" if runtime else xdg("XDG_STATE_HOME", ".local/state")
-    return f"unix:{folder / 'linklocal.sock'}"
 
 
 SETTINGS = (
@@ -151,7 +131,7 @@ class Options(SettingsOptions):
         values["pins"] = values["pins"] or xdg("XDG_STATE_HOME", ".local/state") / "linklocal-pins"
         values["cache-dir"] = values["cache-dir"] or xdg("XDG_CACHE_HOME", ".cache")
         values["receive-dir"] = values["receive-dir"] or Path.home() / "Downloads"
-        values["control"] = _private(values["control"] or defaultControl())
+        values["control"] = privateControl(values["control"] or defaultControl())
         values["password"] = _password(values)
         return values
 
@@ -169,31 +149,6 @@ def _password(values: dict[str, Any]) -> str:
     if not password:
         raise ConfigurationError(f"the password file {file} is empty")
     return str(password)
-
-
-def _private(description: str) -> str:
-    """
-    Complete the endpoint of a unix socket: nobody else may use it, a dead one is replaced.
-
-    @raise ConfigurationError: when there can be no such socket.
-    """
-    kind, _, rest = description.partition(":")
-    if kind != "unix":
-        return description
-    socket, _, options = rest.partition(":")
-    if len(socket.encode()) > _MAX_SOCKET_PATH:
-        raise ConfigurationError(
-            f"--control: the path {socket} is too long for a socket; choose a shorter one"
-        )
-    try:
-        Path(socket).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"--control: cannot make the folder of {socket}: {error.strerror}"
-        ) from error
-    mode = "" if "mode=" in options else ":mode=600"
-    lock = "" if "lockfile=" in options else ":lockfile=1"
-    return f"{description}{mode}{lock}"
 
 
 def makeService(options: Options) -> IService:

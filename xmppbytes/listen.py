@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from xmppbytes.core.acceptloop import AcceptLoop
 from xmppbytes.errors import ConfigurationError
 
 # A burst of transfers is not to meet one-second SYN retries.
@@ -98,6 +99,13 @@ class AcceptGate:
         if self._timer is None and transport.fileno() >= self._ceiling:
             self._pause()
 
+    def exhausted(self) -> None:
+        """
+        A connection could not be accepted, since no descriptor is left.
+        """
+        if self._timer is None:
+            self._pause()
+
     def stop(self) -> None:
         """
         Forget the ports: they are being closed.
@@ -176,13 +184,22 @@ class ListenService(Service):
 
     log = Logger()
 
-    def __init__(self, endpoint: IStreamServerEndpoint, factory: Any, description: str, program: str) -> None:
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        factory: Any,
+        description: str,
+        program: str,
+        loop: AcceptLoop | None = None,
+    ) -> None:
         """
         @param endpoint: where to listen.
         @param factory: makes the protocols.
         @param description: the endpoint, in words for the log.
         @param program: how messages call the program.
+        @param loop: accepts the connections, if it can.
         """
+        self._loop = loop
         self._endpoint = endpoint
         self._factory = factory
         self._description = description
@@ -214,7 +231,7 @@ class ListenService(Service):
         self.privilegedStartService()
 
     def _started(self, port: IListeningPort) -> None:
-        self.port = port
+        self.port = port if self._loop is None else self._loop.take(port, self._factory)
         self.log.info(
             "Listening on {description} ({host})", description=self._description, host=port.getHost()
         )

@@ -17,7 +17,9 @@ from wokkel.subprotocols import XMPPHandler
 from xmppbytes import __version__
 from xmppbytes.compat import disco, generic, ping
 from xmppbytes.component import ComponentFactory, ComponentManager
+from xmppbytes.core.acceptloop import makeAcceptLoop
 from xmppbytes.core.access import AccessRules, defaultAllow
+from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.datagramport import DatagramPort
 from xmppbytes.core.datagrams import DatagramEngine
 from xmppbytes.core.engines import makeEngines
@@ -94,15 +96,18 @@ class ProxyService(MultiService):
         self._engines = [*makeEngines(reactor, values["relay"], values["workers"]), DatagramEngine(reactor)]
         self.sessions = Sessions(reactor, limits, self._engines, self._usageLog)
         self.rendezvous = Rendezvous(reactor, limits, self.sessions, makeHangupWatch(reactor))
+        self._damper = LogDamper(reactor)
         self._notices = NoticeSender()
         self._associations: Associations | None = None
         if not values["no-udp"]:
-            self._associations = Associations(reactor, limits, self._notices.notify)
+            self._associations = Associations(reactor, limits, self._notices.notify, self._damper)
         self._datagramPorts: list[DatagramPort] = []
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
+        # Copied connections are read by transports of the reactor, and may have one from the start.
+        self._loop = makeAcceptLoop(reactor, self._gate.exhausted) if values["relay"] != "copy" else None
         # Without XMPP nothing can be activated: then only the DTCP relay listens.
         self._listeners = self._makeListeners(values["listen"] if values["jid"] else (), limits)
-        self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values))
+        self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values), damper=self._damper)
         self._dtcp = self._makeDTCPRelay(values, limits)
         self._stream = self._makeStream(values) if values["jid"] is not None else None
         self._handlers: dict[int, Any] = {}
@@ -111,13 +116,13 @@ class ProxyService(MultiService):
     def _makeListeners(self, descriptions: Sequence[str], limits: Limits) -> list[ListenService]:
         deadlines = handshakeDeadlines(self._reactor, limits.handshakeTimeout)
         accepted = self._gate.accepted
-        factory = StreamHostFactory(self.rendezvous, deadlines, accepted)
+        factory = StreamHostFactory(self.rendezvous, deadlines, accepted, self._damper)
         if self._associations is not None:
             factory = AssociationFactory(self.rendezvous, deadlines, self._associations, accepted)
         listeners = []
         for description in descriptions:
             endpoint = makeServerEndpoint(self._reactor, description)
-            listener = ListenService(endpoint, factory, description, PROGRAM)
+            listener = ListenService(endpoint, factory, description, PROGRAM, self._loop)
             listener.setServiceParent(self)
             listeners.append(listener)
         return listeners
@@ -126,7 +131,15 @@ class ProxyService(MultiService):
         if values["dtcp-relay"] is None:
             return None
         parts = DTCPRelayParts(
-            self._reactor, values, limits, self.rendezvous, self._proxy.access, self._gate.accepted, PROGRAM
+            self._reactor,
+            values,
+            limits,
+            self.rendezvous,
+            self._proxy.access,
+            self._gate.accepted,
+            PROGRAM,
+            self._loop,
+            self._damper,
         )
         parts.listener.setServiceParent(self)
         self._listeners.append(parts.listener)
@@ -261,10 +274,14 @@ class ProxyService(MultiService):
             yield self._drainSessions()
         self.sessions.abortAll(Outcome.SHUTDOWN)
         yield self.sessions.whenEmpty()
+        self.sessions.finishLog()
+        self._damper.flush()
         for engine in self._engines:
             if isinstance(engine, WorkerEngine):
                 yield engine.close()
         yield disconnected
+        if self._loop is not None:
+            self._loop.close()
         for port in self._datagramPorts:
             port.close()
         self._datagramPorts.clear()

@@ -8,11 +8,14 @@ from typing import Any
 from twisted.internet.interfaces import ITransport
 from twisted.logger import Logger
 
+from xmppbytes.core.acceptloop import AcceptLoop
+from xmppbytes.core.damper import Undamped
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.pairing import Rendezvous
-from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, TicketHandler
+from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory
 from xmppbytes.dtcp.stanzas import MAX_HOSTS, Host
+from xmppbytes.dtcp.tickethandler import TicketHandler
 from xmppbytes.dtcp.tickets import Tickets
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.interfaces import IAccessPolicy
@@ -52,6 +55,8 @@ class DTCPRelayParts:
         access: IAccessPolicy,
         accepted: Callable[[ITransport], None],
         program: str,
+        loop: AcceptLoop | None = None,
+        damper: Undamped | None = None,
     ) -> None:
         """
         @param values: of which dtcp-relay, dtcp-relay-open, advertise and jid are used.
@@ -59,13 +64,17 @@ class DTCPRelayParts:
         @param access: who may be an initiator.
         @param accepted: called with the transport of each new connection.
         @param program: how messages call the program.
+        @param loop: accepts the connections, if it can.
+        @param damper: writes the lines about who was refused; C{None}: each of them.
         @raise ConfigurationError: when the endpoint cannot be understood.
         """
         description = values["dtcp-relay"]
-        self.relay = DTCPRelay(rendezvous, access, Tickets(reactor), values["dtcp-relay-open"])
+        self.relay = DTCPRelay(rendezvous, access, Tickets(reactor), values["dtcp-relay-open"], damper)
         self.handler = TicketHandler(self.relay)
         factory = RelayFactory(self.relay, handshakeDeadlines(reactor, limits.handshakeTimeout), accepted)
-        self.listener = ListenService(makeServerEndpoint(reactor, description), factory, description, program)
+        self.listener = ListenService(
+            makeServerEndpoint(reactor, description), factory, description, program, loop
+        )
         self._advertised = [host for host, _ in values["advertise"] or ((values["jid"], None),)]
         self._open: bool = values["dtcp-relay-open"]
 

@@ -18,15 +18,15 @@ from twisted.words.xish.domish import Element
 from wokkel.subprotocols import StreamManager as WokkelStreamManager
 from zope.interface import implementer
 
-# Seconds until a request without an answer fails, and until a stream that gets nowhere is given up.
+from xmppbytes.serverstream import CLOSING_TIMEOUT, StreamLife
+from xmppbytes.xmlparser import StreamBroken
+
+# Seconds until a request without an answer fails.
 REQUEST_TIMEOUT = 30.0
-STREAM_TIMEOUT = 30.0
 # Seconds between attempts after the server has refused us: trying faster would not help.
 REFUSED_DELAY = 60.0
 # How deep the elements of a stanza may be nested; a data form in a disco answer has five levels.
 MAX_DEPTH = 32
-# Seconds that a server has for closing the stream when we end; TLS waits for its agreement.
-CLOSING_TIMEOUT = 5.0
 # Stream errors by which a server refuses us, and what to do about them.
 _REFUSALS = {
     "not-authorized": "the server refuses the secret (not-authorized); "
@@ -106,7 +106,7 @@ def prune(stanza: Any) -> None:
     """
     level = [stanza]
     for _ in range(MAX_DEPTH):
-        level = [child for element in level for child in element.elements()]
+        level = [child for element in level for child in element.children if isinstance(child, Element)]
         if not level:
             return
     for element in level:
@@ -208,33 +208,47 @@ class StreamService(ClientService):
         if ITCPTransport.providedBy(protocol.transport):
             protocol.transport.setTcpNoDelay(True)
             protocol.transport.setTcpKeepAlive(True)
-        timeout = self._clockForStream.callLater(STREAM_TIMEOUT, protocol.transport.abortConnection)
-        told = False
         self._protocol = protocol
+        life = StreamLife(self, protocol, self._clockForStream)
+        protocol.addOnetimeObserver(xmlstream.STREAM_AUTHD_EVENT, life.succeeded)
+        protocol.addObserver(xmlstream.STREAM_ERROR_EVENT, life.failed)
+        protocol.addOnetimeObserver(xmlstream.INIT_FAILED_EVENT, life.failed)
+        protocol.addOnetimeObserver(xmlstream.STREAM_END_EVENT, life.ended)
 
-        def succeeded(_: Any) -> None:
-            self._refused, self._failures, self._lastTrouble = False, 0, ""
-            timeout.cancel()
-            self.log.info("{description}: connected", description=self._description)
+    def streamSucceeded(self) -> int:
+        """
+        A stream can be used.
 
-        def refused(error: Any) -> None:
-            nonlocal told
-            condition = getattr(getattr(error, "value", error), "condition", None)
-            self._refused = condition in _REFUSALS
-            told = True
-            self._trouble(_explain(error, condition))
+        @return: how many attempts had failed before.
+        """
+        failures, self._failures = self._failures, 0
+        self._refused, self._lastTrouble = False, ""
+        self.log.info("{description}: connected", description=self._description)
+        return failures
 
-        def ended(_: Any) -> None:
-            self._protocol = None
-            if timeout.active():
-                timeout.cancel()
-            if self.running and not told:
-                self._trouble("the stream has ended")
+    def streamFailed(self, error: Any, failures: int | None) -> None:
+        """
+        A stream is ended because of an error.
 
-        protocol.addOnetimeObserver(xmlstream.STREAM_AUTHD_EVENT, succeeded)
-        protocol.addObserver(xmlstream.STREAM_ERROR_EVENT, refused)
-        protocol.addOnetimeObserver(xmlstream.INIT_FAILED_EVENT, refused)
-        protocol.addOnetimeObserver(xmlstream.STREAM_END_EVENT, ended)
+        @param error: an exception or a failure.
+        @param failures: how many attempts count as failed before; C{None}: as many as hitherto.
+        """
+        value = getattr(error, "value", error)
+        condition = getattr(value, "condition", None)
+        self._refused = condition in _REFUSALS
+        if failures is not None:
+            self._failures = failures
+        self._trouble(_explain(value, condition))
+
+    def streamEnded(self, told: bool) -> None:
+        """
+        The connection of a stream is gone.
+
+        @param told: whether its error was told.
+        """
+        self._protocol = None
+        if self.running and not told:
+            self._trouble("the stream has ended")
 
 
 @implementer(IStreamClientEndpoint)
@@ -262,7 +276,8 @@ class _ReportingEndpoint:
 def _explain(error: Any, condition: str | None) -> str:
     if condition in _REFUSALS:
         return _REFUSALS[condition]
-    value = getattr(error, "value", error)
-    if isinstance(value, StreamError):
-        return f"the server ends the stream with {condition} ({value.text or 'no text'})"
-    return f"the stream could not be set up ({value})"
+    if isinstance(error, StreamError):
+        return f"the server ends the stream with {condition} ({error.text or 'no text'})"
+    if isinstance(error, StreamBroken):
+        return f"the stream was closed ({error})"
+    return f"the stream could not be set up ({error})"

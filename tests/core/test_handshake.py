@@ -22,8 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.fakes import FakeTLSTransport, FakeTransport
+from xmppbytes.core.acceptedtransport import HANDSHAKE_READ_SIZE
 from xmppbytes.core.handshake import (
-    HANDSHAKE_READ_SIZE,
     RELAY_READ_SIZE,
     HandshakeProtocol,
     HandshakeTimeout,

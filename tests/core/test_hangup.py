@@ -10,40 +10,14 @@ from typing import Any
 from unittest import mock
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.fakes import ReaderReactor
 from xmppbytes.core import hangup
 from xmppbytes.core.hangup import PEEK_INTERVAL, EpollWatch, NoHangupWatch, PeekWatch, makeHangupWatch
 from xmppbytes.interfaces import IHangupWatch
-
-
-class FakeReactor(Clock):
-    """
-    A reactor that remembers its readers.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: list[Any] = []
-
-    def addReader(self, reader: Any) -> None:
-        assert reader not in self.readers
-        self.readers.append(reader)
-
-    def removeReader(self, reader: Any) -> None:
-        # As Twisted's: it does not mind when the reader is not there.
-        self.readers = [other for other in self.readers if other is not reader]
-
-    def turn(self) -> None:
-        """
-        Do what a reactor does: let readers that are readable read.
-        """
-        for reader in list(self.readers):
-            if select.select([reader.fileno()], [], [], 0)[0]:
-                reader.doRead()
 
 
 class Connection:
@@ -84,7 +58,7 @@ class WatchMixin:
     """
 
     def setUp(self) -> None:
-        self.reactor = FakeReactor()
+        self.reactor = ReaderReactor()
         self.gone: list[Any] = []
         self.watch = self.makeWatch()
 
@@ -321,12 +295,12 @@ class ChoiceTests(SynchronousTestCase):
         """
         Epoll where there is one, else peeking.
         """
-        watch = makeHangupWatch(FakeReactor())
+        watch = makeHangupWatch(ReaderReactor())
         self.assertEqual(isinstance(watch, EpollWatch), hasattr(select, "epoll"))
         if isinstance(watch, EpollWatch):
             watch.connectionLost(Failure(ConnectionDone()))
         with mock.patch.object(hangup, "select", object()):
-            self.assertIsInstance(makeHangupWatch(FakeReactor()), PeekWatch)
+            self.assertIsInstance(makeHangupWatch(ReaderReactor()), PeekWatch)
 
     def test_none(self) -> None:
         """

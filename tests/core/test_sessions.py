@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import FakeEngine, FakeLeg, FakeRelayed, FakeUsage, lines
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.outcome import Outcome
-from xmppbytes.core.sessions import Parties, Session, Sessions
+from xmppbytes.core.sessions import LINES_A_SECOND, Parties, Session, Sessions
 from xmppbytes.errors import LimitReached
 
 ROMEO = "romeo@example.org/orchard"
@@ -102,6 +102,38 @@ class TableTests(SessionsCase):
         A sid with a line end in it stays on its line.
         """
         self.assertNotIn("\n", str(Parties(ROMEO, JULIET, "a)\nEnded everything (b")))
+
+
+class LogTests(SessionsCase):
+    """
+    What the log says of many.
+    """
+
+    def test_tooManyLines(self) -> None:
+        """
+        Of very many bytestreams a second not each has its lines; their number is told. Seconds later each
+        has again.
+        """
+        with capturedLogs() as events:
+            for number in range(LINES_A_SECOND + 3):
+                session = self.start(f"s{number}", f"user{number % 7}@example.org/x")
+                self.relayed(session).end(Outcome.FINISHED)
+            self.clock.advance(1)
+            self.start("later")
+        told = lines(events)
+        self.assertEqual(len([line for line in told if line.startswith("Activated")]), LINES_A_SECOND + 1)
+        self.assertEqual(len([line for line in told if line.startswith("Ended")]), LINES_A_SECOND)
+        self.assertEqual(len([line for line in told if line.startswith("Left out 3 more lines like")]), 2)
+
+    def test_service(self) -> None:
+        """
+        What was left out is told at once when the service ends.
+        """
+        with capturedLogs() as events:
+            for number in range(LINES_A_SECOND + 1):
+                self.start(f"s{number}")
+            self.sessions.finishLog()
+        self.assertIn("Left out 1 more lines like 'Activated", lines(events)[-1])
 
 
 class LimitTests(SessionsCase):

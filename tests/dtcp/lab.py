@@ -8,7 +8,6 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 from zope.interface import implementer
@@ -154,10 +153,3 @@ class Lab:
         The stanzas of one type that have passed.
         """
         return [stanza for stanza in self.stanzas if stanza.getAttribute("type") == kind]
-
-
-def pause(seconds: float = 0.05) -> "Deferred[None]":
-    """
-    Let things happen.
-    """
-    return deferLater(reactor, seconds)

@@ -17,13 +17,15 @@ from twisted.words.protocols.jabber.xmlstream import TimeoutError as RequestTime
 from twisted.words.xish.domish import Element
 from wokkel.subprotocols import XMPPHandler
 
-from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, RecorderFactory, pause
+from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, RecorderFactory
 from tests.dtcp.test_stanzas import parse
+from tests.waiting import pause
 from xmppbytes.compat import disco
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
 from xmppbytes.dtcp.options import DTCPOptions
-from xmppbytes.dtcp.stanzas import NS_DTCP, Query, Trouble
+from xmppbytes.dtcp.shared import ClientMeans
+from xmppbytes.dtcp.stanzas import NS_DTCP, Host, Query, Trouble
 from xmppbytes.errors import ConfigurationError, NegotiationError, NotReachable, Refused
 
 KEY = "a1b2c3d4"
@@ -78,7 +80,7 @@ class RequesterTests(TestCase):
     We ask.
     """
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.lab = Lab()
@@ -280,6 +282,24 @@ class RequesterTests(TestCase):
         self.assertIn("log", str(error))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    async def test_bugInConnecting(self) -> None:
+        """
+        So it is where we connect: the other side is told, and nobody waits for the time to be over.
+        """
+
+        class Broken:
+            def connect(self, places: Any, attempt: Any, discard: Any) -> "Deferred[Any]":
+                return _failed(ZeroDivisionError("oops"))
+
+        self.patch(ClientMeans, "connectorFor", lambda means, peer: Broken())
+        connecting = await self.ask()
+        self.peer.answer(Query(KEY, (Host("127.0.0.1", 1),)).toElement())
+        error = await self.assertFailure(connecting, NegotiationError)
+        self.assertIn("log", str(error))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await pause()
+        self.assertEqual(self.peer.heard[-1].error["code"], "500")
+
     async def test_timeoutKind(self) -> None:
         """
         The stream manager's own timeout is known.
@@ -300,7 +320,7 @@ class TargetTests(TestCase):
     We are asked.
     """
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.lab = Lab()

@@ -112,6 +112,16 @@ class ConnectingTests(TestCase):
         connection.dismiss("enough")
         self.failed(connection, "enough")
 
+    def test_okWithColon(self) -> None:
+        """
+        A colon without an argument is the same as none.
+        """
+        connection = self.begin(TLSMode.OPTIONAL)
+        connection.dataReceived(b"ok:\n")
+        self.assertEqual(self.transport.begun, 1)
+        connection.dismiss("enough")
+        self.failed(connection, "enough")
+
     def test_noTLSThere(self) -> None:
         """
         A server without TLS gets the key in plain text, where nothing says that it must not.

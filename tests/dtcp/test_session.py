@@ -101,7 +101,7 @@ class RaceTests(TestCase):
                 max_examples=150,
                 stateful_step_count=60,
                 deadline=None,
-                suppress_health_check=[HealthCheck.filter_too_much],
+                suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
             ),
         )
 

@@ -150,6 +150,7 @@ class QueryTests(TestCase):
             (":80", None),
             ("example.org:0", None),
             ("example.org:65536", None),
+            ("example.org:000000080", None),
             ("example.org:99999999999999999999", None),
             ("example.org:+80", None),
             ("two words:80", None),

@@ -72,7 +72,7 @@ class EchoTests(TestCase):
     The echo service and a component that uses it.
     """
 
-    timeout = 60
+    timeout = 300
 
     def test_short(self) -> None:
         """

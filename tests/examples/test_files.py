@@ -45,7 +45,7 @@ class FileExamplesTests(TestCase):
     One sends, the other receives.
     """
 
-    timeout = 60
+    timeout = 300
 
     def test_short(self) -> None:
         """

@@ -87,6 +87,7 @@ QXMPP = _debian(
     lambda: program("g++") is not None and _quiet("pkg-config", "--exists", "qxmpp", "Qt5Network", "Qt5Xml"),
     "libqxmpp-dev qtbase5-dev g++ pkg-config",
 )
+SYSTEMD = _debian("systemd-analyze", lambda: program("systemd-analyze") is not None, "systemd")
 LAB_NETWORK = Need(
     f"a network with {LAB_ADDRESS}", _labNetwork, "run the tests by make interop or tests/interop/labns.sh"
 )
@@ -113,7 +114,7 @@ class InteropTestCase(TestCase):
     """
 
     needs: tuple[Need, ...] = ()
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> Any:
         requirePeers(*self.needs)

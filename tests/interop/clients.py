@@ -106,7 +106,7 @@ class FileClient(Peer):
         """
         self.tell("file", to=to, path=str(Path(path).absolute()), method="si")
 
-    def untilSent(self, timeout: float = 30.0) -> Deferred[dict[str, Any]]:
+    def untilSent(self, timeout: float = 90.0) -> Deferred[dict[str, Any]]:
         """
         Wait until it has finished sending, or given up.
 
@@ -114,7 +114,7 @@ class FileClient(Peer):
         """
         return self.wait("file-send-complete", "file-send-cancel", timeout=timeout)
 
-    def untilSaved(self, timeout: float = 30.0) -> Deferred[dict[str, Any]]:
+    def untilSaved(self, timeout: float = 90.0) -> Deferred[dict[str, Any]]:
         """
         Wait until it has received a file, or given up.
 

@@ -106,15 +106,18 @@ class Lab:
         ip("link", "add", *here, "type", "veth", "peer", "name", *there)
         for side, (end, name) in enumerate(zip(ends, names, strict=True), 1):
             ip("-n", end, "link", "set", name, "name", interface)
+            # Nobody else can have the addresses of IPv6: to find that out takes a second or two.
+            detection = f"/proc/sys/net/ipv6/conf/{interface}/accept_dad"
+            ip("netns", "exec", end, "sh", "-c", f"echo 0 >{detection}")
             ip("-n", end, "addr", "add", f"169.254.{self.cables}.{side}/24", "dev", interface)
             ip("-n", end, "link", "set", interface, "up")
         self._waitForAddresses(ends)
 
     def _waitForAddresses(self, ends):
         """
-        Wait until the kernel has found that nobody else has the IPv6 addresses.
+        Wait until the IPv6 addresses can be used.
         """
-        for _ in range(60):
+        for _ in range(600):
             commands = [["ip", "-n", end, "-6", "addr", "show", "tentative"] for end in ends]
             if not any(subprocess.run(command, capture_output=True).stdout for command in commands):
                 return
@@ -274,7 +277,7 @@ class Events:
         """
         return len(self.events)
 
-    def wait(self, event, timeout=15, since=0, **match):
+    def wait(self, event, timeout=60, since=0, **match):
         """
         Wait for an event; one that came already counts.
 
@@ -372,7 +375,7 @@ class Control(Events, Protocol):
         self._tags += 1
         command = {"cmd": cmd, "tag": self._tags, **arguments}
         self.transport.write(json.dumps(command).encode() + b"\n")
-        return self.wait(("ok", "error"), 40, tag=self._tags)
+        return self.wait(("ok", "error"), 90, tag=self._tags)
 
     @inlineCallbacks
     def do(self, cmd, **arguments):

@@ -37,7 +37,7 @@ class Peer(Child):
     """
 
     ready = "signed-on"  # the event after which it is ready
-    startTimeout = 60.0
+    startTimeout = 120.0
     grace = 3.0
 
     def __init__(self, reactor: Any, name: str) -> None:
@@ -97,7 +97,7 @@ class Peer(Child):
         for names, _match, deferred in waits:
             deferred.errback(self.failed(f"ended with {self.exitCode} before {sorted(names)}"))
 
-    def wait(self, *names: str, timeout: float = 30.0, **match: Any) -> Deferred[dict[str, Any]]:
+    def wait(self, *names: str, timeout: float = 90.0, **match: Any) -> Deferred[dict[str, Any]]:
         """
         Wait for an event, or take one that was reported before.
 
@@ -138,7 +138,7 @@ class Peer(Child):
             raise self.failed(f"cannot be told {command!r}: it ended with {self.exitCode}")
         self.process.write(json.dumps({"cmd": command, **arguments}).encode() + b"\n")
 
-    async def call(self, command: str, timeout: float = 30.0, **arguments: Any) -> Any:
+    async def call(self, command: str, timeout: float = 90.0, **arguments: Any) -> Any:
         """
         Give a command and wait for its result.
 

@@ -5,7 +5,9 @@ temporary folder and a log of its own, ended by its process id.
 Set XMPPBYTES_KEEP=1 to find the folders (configuration, data, log) still there after the run.
 """
 
+import errno
 import os
+import random
 import shutil
 import socket
 import sys
@@ -25,6 +27,9 @@ LEASH = Path(__file__).with_name("leash.py")
 LOG_TAIL = 3000  # characters of a child's log that go into an error text
 POLL = 0.05  # seconds between two looks at something that reports nothing by itself
 
+# Of its own: suites that run at once are not to choose alike, whatever seed they were given.
+_chance = random.SystemRandom()
+
 
 class ChildFailed(Exception):
     """
@@ -34,12 +39,35 @@ class ChildFailed(Exception):
 
 def freePort(host: str = "127.0.0.1") -> int:
     """
-    Find a TCP port that nobody uses at present.
+    Find a port that nobody uses at present, for TCP nor UDP, and that nobody is given by chance before
+    its user has started: neither another suite's server that leaves the choice to the kernel, nor the
+    near end of some connection.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    family, anywhere = (socket.AF_INET6, "::") if ":" in host else (socket.AF_INET, "0.0.0.0")
+    low, high = _givenByChance()
+    candidates = [*range(10000, low), *range(high + 1, 65536)] or list(range(10000, 65536))
+    while True:
+        port = _chance.choice(candidates)
+        with socket.socket(family) as stream, socket.socket(family, socket.SOCK_DGRAM) as datagrams:
+            try:
+                stream.bind((anywhere, port))
+                datagrams.bind((anywhere, port))
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
+
+
+def _givenByChance() -> tuple[int, int]:
+    """
+    The first and last of the ports that the kernel gives to those who do not ask for one.
+    """
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except OSError:
+        return 32768, 65535
+    return int(low), int(high)
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -57,8 +85,8 @@ class Child(ProcessProtocol):
     @ivar ports: (host, port) pairs that answer once it is ready.
     """
 
-    grace = 10.0  # seconds between the request to end and SIGKILL
-    startTimeout = 30.0
+    grace = 30.0  # seconds between the request to end and SIGKILL
+    startTimeout = 90.0
 
     def __init__(self, reactor: Any, name: str) -> None:
         self.reactor = reactor
@@ -232,7 +260,7 @@ class Child(ProcessProtocol):
             raise self.failed(f"ended with {self.exitCode}")
         await deferLater(self.reactor, POLL)
 
-    async def untilLogged(self, text: str, timeout: float = 20.0, after: int = 0) -> str:
+    async def untilLogged(self, text: str, timeout: float = 60.0, after: int = 0) -> str:
         """
         Wait until a text is in the log.
 

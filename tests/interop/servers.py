@@ -147,7 +147,7 @@ class Ejabberd(XmppServer):
     """
 
     program = "ejabberd"
-    startTimeout = 60.0
+    startTimeout = 180.0
 
     def environment(self) -> dict[str, str]:
         script = Path(program("ejabberdctl") or "/usr/sbin/ejabberdctl").read_text()

@@ -89,7 +89,7 @@ class ProxyService(TwistedService):
         """
         return self.folder / "usage.jsonl"
 
-    async def untilUsed(self, count: int = 1, timeout: float = 10.0) -> list[dict[str, Any]]:
+    async def untilUsed(self, count: int = 1, timeout: float = 60.0) -> list[dict[str, Any]]:
         """
         Wait until bytestreams have ended.
 
@@ -104,7 +104,7 @@ class ProxyService(TwistedService):
                 raise self.failed(f"noted {len(lines)} of {count} bytestreams within {timeout:g} s")
             await self.pause()
 
-    async def untilOnline(self, client: Slixmpp, timeout: float = 20.0) -> None:
+    async def untilOnline(self, client: Slixmpp, timeout: float = 60.0) -> None:
         """
         Wait until the proxy answers on XMPP.
 

@@ -229,7 +229,7 @@ class Client(slixmpp.ClientXMPP):
             report("failure", call=call, condition="", type=type(error).__name__, text=str(error))
 
     async def do_ping(self, to: str) -> None:
-        await self.plugin["xep_0199"].send_ping(slixmpp.JID(to), timeout=10)
+        await self.plugin["xep_0199"].send_ping(slixmpp.JID(to), timeout=60)
 
     async def do_disco(self, to: str) -> dict[str, Any]:
         info = (await self.plugin["xep_0030"].get_info(jid=to))["disco_info"]
@@ -241,23 +241,23 @@ class Client(slixmpp.ClientXMPP):
         return sorted(str(item[0]) for item in items)
 
     async def do_join(self, room: str, nick: str) -> None:
-        await self.plugin["xep_0045"].join_muc_wait(slixmpp.JID(room), nick, timeout=15)
+        await self.plugin["xep_0045"].join_muc_wait(slixmpp.JID(room), nick, timeout=60)
 
     async def do_say(self, to: str, text: str) -> None:
         self.send_message(mto=to, mbody=text, mtype="chat")
 
-    async def do_iq(self, type: str, to: str, payload: str, timeout: int = 15) -> str:
+    async def do_iq(self, type: str, to: str, payload: str, timeout: int = 60) -> str:
         iq = self.make_iq(ito=to, itype=type)
         iq.append(ElementTree.fromstring(payload))
         return str(await iq.send(timeout=timeout))
 
     async def do_query(self, proxy: str) -> list[dict[str, Any]]:
-        answer = await self.plugin["xep_0065"].get_network_address(slixmpp.JID(proxy), timeout=15)
+        answer = await self.plugin["xep_0065"].get_network_address(slixmpp.JID(proxy), timeout=60)
         hosts = answer["socks"]["streamhosts"]
         return [{"jid": str(h["jid"]), "host": h["host"], "port": h["port"]} for h in hosts]
 
     async def do_activate(self, proxy: str, sid: str, target: str) -> None:
-        await self.plugin["xep_0065"].activate(slixmpp.JID(proxy), sid, target, timeout=15)
+        await self.plugin["xep_0065"].activate(slixmpp.JID(proxy), sid, target, timeout=60)
 
     async def do_expect(self, sid: str, **plan: Any) -> None:
         self.plugin["xep_0065"].plans[sid] = plan
@@ -266,7 +266,7 @@ class Client(slixmpp.ClientXMPP):
         """
         Ask a proxy for its (first) address.
         """
-        answer = await self.plugin["xep_0065"].get_network_address(slixmpp.JID(proxy), timeout=15)
+        answer = await self.plugin["xep_0065"].get_network_address(slixmpp.JID(proxy), timeout=60)
         return answer["socks"]["streamhost"]["host"], answer["socks"]["streamhost"]["port"]
 
     async def do_send(
@@ -277,7 +277,7 @@ class Client(slixmpp.ClientXMPP):
             streams._proxies = {slixmpp.JID(proxy): await self.streamhost(proxy) for proxy in proxies}
         if dstaddr:
             streams.dstaddr[sid] = dstaddr
-        connection = await streams.handshake(slixmpp.JID(to), sid=sid, timeout=30)
+        connection = await streams.handshake(slixmpp.JID(to), sid=sid, timeout=60)
         if connection is None:
             raise ConnectionError("slixmpp could not connect to the proxy that the Target has chosen")
         return await exchange(connection, send=size, **{"receive": 0, **plan})

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
-TIMEOUT = 15.0
+TIMEOUT = 60.0
 
 
 def destination(sid: str, requester: str, target: str) -> str:

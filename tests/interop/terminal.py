@@ -54,7 +54,7 @@ class Terminal:
         self._tmux("send-keys", key)
 
     @inlineCallbacks
-    def wait(self, text, timeout=15):
+    def wait(self, text, timeout=60):
         """
         Wait until something can be seen.
         """

@@ -63,7 +63,7 @@ class Occupant:
         presence["to"] = address
         presence.addElement(("http://jabber.org/protocol/muc", "x"))
         self.account.manager.send(presence)
-        await entered.addTimeout(20, self._test.reactor)
+        await entered.addTimeout(60, self._test.reactor)
         return address
 
 

@@ -47,7 +47,7 @@ class ForwardTests(ServiceTestCase):
         await self.forwarded(juliet, friend)
         friend.tell("say", to="romeo@localhost/link", text="He jests at scars")
         await juliet.wait("im", **{"from": ROMEO}, text="He jests at scars", tls=True)
-        friend.tell("say", to="romeo@localhost/link", text=f"{JULIET}: that never felt a wound")
+        friend.tell("say", to="romeo@localhost/link", text=f"@{JULIET}: that never felt a wound")
         await juliet.wait("im", text="that never felt a wound")
         enemy.tell("say", to="romeo@localhost/link", text="peace? I hate the word")
         friend.tell("say", to="romeo@localhost/link", text="the last word")
@@ -58,7 +58,7 @@ class ForwardTests(ServiceTestCase):
         """
         Say something until it is forwarded: connecting the account takes its time.
         """
-        for number in range(20):
+        for number in range(60):
             await juliet.do("im", to=ROMEO, text=f"O Romeo ({number})")
             try:
                 told = await friend.wait("message", timeout=1)

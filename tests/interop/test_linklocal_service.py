@@ -171,7 +171,7 @@ class OwnTests(ServiceTestCase):
         self.assertRegex(first["code"], r"^[A-Z2-7]{4}-[A-Z2-7]{4}$")
         path = self.file("big.bin", 20_000_000)
         yield romeo.do("file", to=JULIET, path=str(path))
-        done = yield juliet.wait("file-done", direction="in", timeout=30)
+        done = yield juliet.wait("file-done", direction="in", timeout=90)
         self.assertEqual(done["sha256"], hashlib.sha256(path.read_bytes()).hexdigest())
         yield romeo.wait("file-done", direction="out")
         yield romeo.wait("file-progress", bytes=20_000_000)
@@ -252,14 +252,20 @@ class OwnTests(ServiceTestCase):
         self.assertEqual(answer["event"], "error")
         self.lab.unblock("forza", "pronto")
         yield pause(1)
-        for _ in range(5):
-            answer = yield romeo.send("im", to=JULIET, text="three")
-            if answer["event"] == "ok":
-                break
-            yield pause(2)
+        yield self.saidInTheEnd(romeo, "three")
         yield juliet.wait("im", text="three")
 
-    test_deadLink.timeout = 120
+    @inlineCallbacks
+    def saidInTheEnd(self, romeo, text):
+        """
+        Say something until it arrives.
+        """
+        for _ in range(10):
+            answer = yield romeo.send("im", to=JULIET, text=text)
+            if answer["event"] == "ok":
+                return
+            yield pause(2)
+        self.fail(f"it was never delivered: {answer}")
 
     @inlineCallbacks
     def test_twoLinks(self):
@@ -272,7 +278,7 @@ class OwnTests(ServiceTestCase):
         yield romeo.do("im", to=JULIET, text="one")
         self.lab.set("forza", "eth0", "down")
         yield pause(2)
-        yield romeo.do("im", to=JULIET, text="two")
+        yield self.saidInTheEnd(romeo, "two")
         yield juliet.wait("im", text="two")
         path = self.file("x.bin", 100_000)
         yield romeo.do("file", to=JULIET, path=str(path))

@@ -75,7 +75,7 @@ class ClientTests:
         await juliet.call("expect", sid="x", receive=SIZE)
         transfer = await romeo.open(juliet.jid, "x")
         transfer.send("forth", SIZE)
-        outcome = await juliet.wait("received", sid="x", timeout=60)
+        outcome = await juliet.wait("received", sid="x", timeout=90)
         self.assertEqual((outcome["error"], outcome["size"]), ("", SIZE))
         self.assertEqual(outcome["sha256"], stream.sha256("forth", SIZE))
         await transfer.ended

@@ -13,6 +13,7 @@ from tests.interop.servers import DOMAIN, Ejabberd, Prosody
 from tests.interop.services import ProxyService
 from tests.interop.user import User
 from tests.loopback.udpends import Acceptor, Recorder, exchangeMany
+from tests.waiting import PATIENCE
 from xmppbytes.compat import disco
 from xmppbytes.errors import NotReachable
 from xmppbytes.s5b.options import BytestreamOptions, Ways
@@ -69,7 +70,7 @@ class DatagramTests:
             result = await exchangeMany(sender, receiver, COUNT)
             self.assertEqual(result, {"lost": 0, "wrong": 0})
         requester.transport.close()
-        (reason,) = await target.ended.addTimeout(1, self.reactor)
+        (reason,) = await target.ended.addTimeout(PATIENCE, self.reactor)
         self.assertIsNotNone(reason.check(ConnectionDone))
         await requester.ended
 

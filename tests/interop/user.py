@@ -136,7 +136,7 @@ class User(Factory):
         self.stream.addObserver("//event/stream/end", lambda _: gone.called or gone.callback(None))
         self.stream.sendFooter()
         self.stream.transport.loseConnection()
-        await gone.addTimeout(10, self._reactor)
+        await gone.addTimeout(60, self._reactor)
 
     def join(self, room: str, nick: str) -> None:
         """
@@ -159,7 +159,7 @@ class User(Factory):
         Wait for the next bytestream.
         """
         self._arrived.append(Deferred())
-        return self._arrived[-1].addTimeout(30, self._reactor)
+        return self._arrived[-1].addTimeout(90, self._reactor)
 
     def bytestreamRequested(self, offer: BytestreamOffer) -> Factory:
         return self

@@ -210,10 +210,9 @@ class FetcherTests(TestCase):
         Without a hash, or with one that is none, there is no picture.
         """
         self.store.add(OLD)
-        self.see(sha1(OLD))
-        self.see("")
-        self.see(sha1(OLD))
-        self.see("../../etc/passwd")
+        for digest in (sha1(OLD), "", sha1(OLD), "../../etc/passwd"):
+            self.see(digest)
+            self.clock.advance(1)
         self.assertEqual(self.icons(), [sha1(OLD), "", sha1(OLD), ""])
 
     def test_gone(self):

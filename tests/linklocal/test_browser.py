@@ -90,6 +90,18 @@ class BrowserTests(BrowserTestCase):
         self.assertEqual(known.identity, POINTER.identity)
         self.assertTrue(4490 < known.ttl < 4500)
 
+    def test_knownAnswersGrowOld(self):
+        """
+        In the second half of its life a pointer is not listed: whoever publishes it is to repeat it.
+        """
+        self.hear(Record(POINTER.name, POINTER.type, 100, POINTER.data))
+        self.browser.start()
+        advance(self.clock, 70, 0.5)
+        asked = [(when, message) for when, _, message in messages(self.link)]
+        pointers = [(when, one) for when, one in asked if one.questions[0].type == dns.PTR]
+        self.assertEqual([bool(one.answers) for when, one in pointers], [when < 50 for when, _ in pointers])
+        self.assertGreater(pointers[-1][0], 50)
+
     def test_wholeAnswer(self):
         """
         A pointer that comes with its text is told once.

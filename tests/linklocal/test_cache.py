@@ -52,6 +52,15 @@ class CacheTests(TestCase):
         self.assertEqual(len(self.removed), 1)
         self.assertEqual(len(self.cache), 0)
 
+    def test_spread(self):
+        """
+        Records that came at once are asked for at random times, so that not everybody asks at once.
+        """
+        self.cache.add([Record((b"%d" % number, *SERVICE), dns.TXT, 1000, b"\0") for number in range(50)])
+        self.advance(830, 1.0)
+        self.assertEqual(len(self.refreshed), 50)
+        self.assertGreater(len(set(self.refreshed)), 10)
+
     def test_longestLife(self):
         """
         A record that claims to be valid for years is forgotten after two hours, renewed or not.

@@ -130,6 +130,7 @@ class ShowTests(TestCase):
         """
         The lines of a text do not begin where our own do.
         """
+        self.assertIn('"a: b@c": hi', self.show("im", **{"from": "a: b@c"}, text="hi", tls=True, pinned=True))
         shown = self.show("im", **{"from": JULIET}, text=f"a\n12:00 {JULIET}: b", tls=True, pinned=True)
         self.assertEqual(shown.splitlines()[1:], [f"      12:00 {JULIET}: b"])
 

@@ -307,6 +307,19 @@ class CommandTests(ChatTestCase):
         self.assertEqual(code, 1)
         self.assertIn("unix:PATH", shown)
 
+    def test_othersFolder(self):
+        """
+        A folder in which somebody else could listen in the place of the service is refused, whether one runs
+        or not.
+        """
+        self.path.parent.chmod(0o777)
+        for there in (False, True):
+            if there:
+                self.path.touch()
+            code, shown = self.run_command()
+            self.assertEqual(code, 1)
+            self.assertIn("others may write to the folder", shown)
+
     def test_noService(self):
         """
         A service that cannot be started: its log is named.
@@ -326,12 +339,13 @@ class CommandTests(ChatTestCase):
         """
         self.patch(command, "STOP_TIMEOUT", 0.2)
         self.patch(sys, "executable", str(self.folder / "stubborn"))
-        Path(sys.executable).write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
+        Path(sys.executable).write_text("#!/bin/sh\ntrap '' TERM\necho ready\nwhile :; do sleep 0.1; done\n")
         Path(sys.executable).chmod(0o700)
 
         async def work():
             async with command.ownService(self.path, []) as process:
-                await asyncio.sleep(0.3)
+                while "ready" not in self.path.with_suffix(".log").read_text():
+                    await asyncio.sleep(0.02)
             return process.returncode
 
         self.assertEqual(asyncio.run(work()), -9)

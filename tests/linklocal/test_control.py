@@ -7,6 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
@@ -33,7 +34,7 @@ class ControlTests(TestCase):
     """
 
     def setUp(self):
-        self.hub = EventHub()
+        self.hub = EventHub(Clock())
         self.calls = []
         self.later = Deferred()
         commands = {

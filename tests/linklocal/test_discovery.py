@@ -2,6 +2,7 @@
 Tests for L{xmppbytes.linklocal.discovery}: whole hosts on links in memory.
 """
 
+from dataclasses import dataclass
 from random import Random
 
 from twisted.internet.task import Clock
@@ -13,6 +14,7 @@ from xmppbytes.errors import ConfigurationError, NotReachable
 from xmppbytes.linklocal.avatar import sha1
 from xmppbytes.linklocal.names import instanceName
 from xmppbytes.linklocal.presence import Presence
+from xmppbytes.linklocal.surroundings import PeerPolicy
 from xmppbytes.testing.multicast import MemoryLink
 from xmppbytes.wire.dnsdata import Service, serviceRecord
 from xmppbytes.wire.mdns import Message
@@ -347,6 +349,25 @@ class LinkTests(DiscoveryTestCase):
         self.assertEqual(witness.names(), ["juliet1@pronto"])
         self.assertEqual(juliet.names(), ["juliet@pronto", "nurse@verona"])
 
+    def test_conflictOnNewLink(self):
+        """
+        A link comes on which our name is somebody else's: on the old link the name, which was ours there, is
+        given back at once; on the new one it stays with whom it belongs to.
+        """
+        self.node("juliet", "pronto", self.second).start()
+        witnesses = [self.node("nurse", "verona", link).start() for link in (self.link, self.second)]
+        juliet = self.node("juliet", "pronto", self.link, self.second, seed=3)
+        both = list(juliet.interfaces.interfaces)
+        juliet.interfaces.interfaces = both[:1]
+        juliet.start()
+        advance(self.clock, 3)
+        self.assertEqual(witnesses[0].names(), ["juliet@pronto"])
+        juliet.interfaces.set(*both)
+        advance(self.clock, 5)
+        self.assertEqual(juliet.signedOn, ["juliet@pronto", "juliet1@pronto"])
+        self.assertEqual(witnesses[0].names(), ["juliet1@pronto"])
+        self.assertEqual(witnesses[1].names(), ["juliet1@pronto", "juliet@pronto"])
+
     def test_addressChanged(self):
         """
         Another address on the same link: found at the next question, and the person stays.
@@ -361,6 +382,17 @@ class LinkTests(DiscoveryTestCase):
         advance(self.clock, 3)
         self.assertEqual(found[0].addresses, ("fe80::77%eth0", "169.254.0.77"))
         self.assertEqual(romeo.events, [("on", "juliet@pronto", "avail")])
+
+
+@dataclass
+class Stream:
+    """
+    A stream, as far as the policy looks at it.
+    """
+
+    address: str
+    ownAddress: str
+    addresses: frozenset[str] = frozenset()
 
 
 class ResolveTests(DiscoveryTestCase):
@@ -381,6 +413,85 @@ class ResolveTests(DiscoveryTestCase):
         advance(self.clock, 2.5)
         self.assertEqual([(where.interface, where.port) for where in found], [("eth0", 4242), ("eth1", 4242)])
         self.assertEqual(found[1].addresses, ("fe80::1%eth1", "169.254.1.1"))
+
+    def test_justHeard(self):
+        """
+        What was heard within the last second is not asked for again.
+        """
+        self.node("juliet", "pronto").start()
+        romeo = self.node("romeo", "forza").start()
+        advance(self.clock, 5)
+        found, again = [], []
+        romeo.discovery.resolve("juliet@pronto").addCallback(found.extend)
+        advance(self.clock, 0.3)
+        asked = len(self.link.sent)
+        for _ in range(20):
+            romeo.discovery.resolve("juliet@pronto").addCallback(again.extend)
+        advance(self.clock, 0.3)
+        self.assertEqual(again, found * 20)
+        self.assertEqual(len(self.link.sent), asked)
+
+    def test_linkOf(self):
+        """
+        Over which link a connection runs: our own address tells, or the scope of the other one.
+        """
+        second = MemoryLink(self.clock)
+        romeo = self.node("romeo", "forza", self.link, second).start()
+        discovery = romeo.discovery
+        own = [discovery.ownAddresses(link)[0] for link in ("eth0", "eth1")]
+        self.assertEqual([discovery.linkOf("169.254.9.9", one) for one in own], ["eth0", "eth1"])
+        self.assertEqual(discovery.linkOf("fe80::9%eth1", "fe80::1"), "eth1")
+        self.assertIsNone(discovery.linkOf("fe80::9%eth7", own[0]))
+        self.assertIsNone(discovery.linkOf("169.254.9.9", "203.0.113.7"))
+
+    def test_streamhostsOfOneLink(self):
+        """
+        Of somebody who is on two links only the addresses of the link on which we speak are connected to.
+        """
+        second = MemoryLink(self.clock)
+        juliet = self.node("juliet", "pronto", self.link, second).start()
+        romeo = self.node("romeo", "forza", self.link, second).start()
+        advance(self.clock, 5)
+        romeo.discovery.resolve("juliet@pronto")
+        advance(self.clock, 2.5)
+        theirs = [juliet.discovery.ownAddresses(link) for link in ("eth0", "eth1")]
+        ours = [romeo.discovery.ownAddresses(link) for link in ("eth0", "eth1")]
+        for index, link in enumerate(("eth0", "eth1")):
+            stream = Stream(theirs[index][0], ours[index][0])
+            policy = PeerPolicy("juliet@pronto", lambda stream=stream: stream, romeo.discovery)
+            self.assertEqual(policy.admit(theirs[index][0]), theirs[index][0])
+            self.assertEqual(policy.admit("fe80::1"), f"fe80::1%{link}")
+            for wrong in (theirs[1 - index][0], f"fe80::1%eth{1 - index}"):
+                error = self.assertRaises(NotReachable, policy.admit, wrong)
+                self.assertIn("on the link that we speak over", str(error))
+
+    def test_streamhostsWithoutLink(self):
+        """
+        When the link of a stream is down only the very address that it comes from remains.
+        """
+        self.node("juliet", "pronto").start()
+        romeo = self.node("romeo", "forza").start()
+        advance(self.clock, 5)
+        stream = Stream("169.254.0.1", "203.0.113.7")
+        policy = PeerPolicy("juliet@pronto", lambda: stream, romeo.discovery)
+        self.assertEqual(policy.admit("169.254.0.1"), "169.254.0.1")
+        self.assertRaises(NotReachable, policy.admit, "fe80::1")
+
+    def test_streamhostsLater(self):
+        """
+        The addresses that somebody had when the stream began count until others are heard: libpurple offers
+        files on IPv4 only, also when the stream is on IPv6 and its address records have long expired.
+        """
+        self.node("juliet", "pronto").start()
+        romeo = self.node("romeo", "forza").start()
+        advance(self.clock, 5)
+        known = romeo.discovery.knownAddresses("juliet@pronto", "eth0")
+        self.assertEqual(known, {"169.254.0.1", "fe80::1%eth0"})
+        stream = Stream("fe80::1%eth0", "fe80::2%eth0", frozenset(known))
+        policy = PeerPolicy("juliet@pronto", lambda: stream, romeo.discovery)
+        advance(self.clock, 300, 0.5)
+        self.assertEqual(romeo.discovery.knownAddresses("juliet@pronto", "eth0"), set())
+        self.assertEqual(policy.admit("169.254.0.1"), "169.254.0.1")
 
     def test_nobody(self):
         """

@@ -66,6 +66,8 @@ class ForwarderTests(TestCase):
 
     def say(self, name, text):
         self.said.append((name, text))
+        if text == "broken":
+            return fail(RuntimeError("oops"))
         return fail(NotReachable("gone")) if "lost" in text else succeed(None)
 
     def hear(self, name, text, tls=True, pinned=True):
@@ -100,14 +102,77 @@ class ForwarderTests(TestCase):
         )
         self.assertFalse(any(message.hasAttribute("from") for message in self.account.sent))
 
+    def test_colonInName(self):
+        """
+        A name with a colon does not look like somebody else who says something.
+        """
+        self.hear(f"{ROMEO}: I hate you @x", "hm")
+        self.assertEqual(self.bodies()[0][1], f'"{ROMEO}: I hate you @x": hm')
+
     def test_answered(self):
         """
         An answer goes to who has spoken last, or to whom it names.
         """
         self.hear(ROMEO, "M'lady")
         self.assertTrue(self.write("Art thou not Romeo?").handled)
-        self.write(f"{NURSE}: anon!")
-        self.assertEqual(self.said, [(ROMEO, "Art thou not Romeo?"), (NURSE, "anon!")])
+        self.write(f"@{NURSE}: anon!")
+        self.write("@NURSE@Verona:by and by")
+        self.assertEqual(self.said, [(ROMEO, "Art thou not Romeo?"), (NURSE, "anon!"), (NURSE, "by and by")])
+
+    def test_noName(self):
+        """
+        Only what stands behind an @ is a name, whatever people call themselves; two make one.
+        """
+        self.hear(ROMEO, "M'lady")
+        for name in ("http", "Note", "@", ""):
+            self.roster.seen("eth0", name or "x", (0.0, Presence().toText()))
+        texts = ["http://x", "Note: at nine", f"{NURSE}: anon!", "@@home: at nine", "a @b: c"]
+        for text in texts:
+            self.write(text)
+        self.assertEqual(self.said, [(ROMEO, text.replace("@@", "@")) for text in texts])
+
+    def test_longestName(self):
+        """
+        Of two names of which one is the beginning of the other the longer one is meant.
+        """
+        for name in ("a", "a: b", "a: b@c"):
+            self.roster.seen("eth0", name, (0.0, Presence().toText()))
+        for text in ("@a: b@c: x", "@a: b: y", "@a: z"):
+            self.write(text)
+        self.assertEqual(self.said, [("a: b@c", "x"), ("a: b", "y"), ("a", "z")])
+
+    def test_nobodyMeant(self):
+        """
+        An answer that is for nobody is told to be so, with who is here.
+        """
+        self.hear(ROMEO, "M'lady")
+        self.write("@tybalt@verona: turn")
+        self.write(f"@{NURSE}: ")
+        for number in range(20):
+            self.roster.seen("eth0", f"z{number}@x", (0.0, Presence().toText()))
+        self.write("@")
+        told = [text for _, text in self.bodies()[1:]]
+        self.assertIn(f"begin with @NAME: to say to whom (here: {ROMEO}, {NURSE})", told[0])
+        self.assertIn("nothing is said to nurse@verona", told[1])
+        self.assertIn("and 12 more)", told[2])
+        self.assertEqual(self.said, [])
+
+    def test_nobodyHere(self):
+        """
+        Nobody has spoken, nobody is here.
+        """
+        self.roster.linkLost("eth0")
+        self.write("hello?")
+        self.assertIn("nobody has said anything yet", self.bodies()[0][1])
+        self.assertIn("(here: nobody at present)", self.bodies()[0][1])
+
+    def test_ownFaultInAnswer(self):
+        """
+        What nobody has foreseen while an answer is brought is in the log.
+        """
+        self.hear(ROMEO, "M'lady")
+        self.write("broken")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_notDelivered(self):
         """

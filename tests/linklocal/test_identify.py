@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.linklocal.fakes import FakeDiscovery
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
-from xmppbytes.linklocal.identify import MAX_CANDIDATES, Identifier
+from xmppbytes.linklocal.identify import ASKING_IN_ALL, ASKING_PER_ADDRESS, MAX_CANDIDATES, Identifier
 from xmppbytes.linklocal.surroundings import LinkSurroundings
 
 JULIET, NURSE = "juliet@pronto", "nurse@verona"
@@ -76,7 +76,8 @@ class IdentifyTests(TestCase):
 
     def test_unclaimedAmongMany(self):
         """
-        However many people there are, nobody who has this address is passed over.
+        However many people there are, nobody who is known to have this address is passed over, and nobody
+        is asked.
         """
         for number in range(MAX_CANDIDATES):
             self.discovery.add(f"n{number}@x", 1, f"169.254.9.{number}")
@@ -84,6 +85,43 @@ class IdentifyTests(TestCase):
         self.discovery.add("paris@verona", 1, "169.254.1.7")
         self.assertIn(f"{NURSE}, tybalt@verona", self.refused(self.identify("169.254.1.3", None)))
         self.assertEqual(self.successResultOf(self.identify("169.254.1.7", None)), "paris@verona")
+        self.assertEqual(self.discovery.asked, [])
+
+    def test_unclaimedOneMachine(self):
+        """
+        Of two people on one machine one may not have been heard of lately: he is asked, too.
+        """
+        self.discovery.add("paris@verona", 1, "169.254.1.3")
+        self.discovery.silent = {"paris@verona"}
+        self.assertIn(f"{NURSE}, paris@verona", self.refused(self.identify("169.254.1.3", None)))
+        self.assertEqual(self.discovery.asked, ["paris@verona"])
+
+    def test_unclaimedOtherFamily(self):
+        """
+        Who is known by another address only is asked when nobody fits, after those of whom nothing is known.
+        """
+        self.discovery.add("paris@verona", 1, "169.254.1.8", "169.254.1.7")
+        self.discovery.silent = {"paris@verona"}
+        self.assertEqual(self.successResultOf(self.identify("169.254.1.7", None)), "paris@verona")
+        self.assertEqual(self.discovery.asked, ["paris@verona", JULIET, NURSE])
+
+    def test_askingLimited(self):
+        """
+        Who connects again and again without a name makes us ask so often a minute, and no oftener; what is
+        known counts nevertheless.
+        """
+        for number in range(200):
+            self.discovery.add(f"n{number}@x", 1, f"169.254.9.{number}")
+            self.discovery.silent.add(f"n{number}@x")
+        for _ in range(50):
+            self.assertEqual(self.successResultOf(self.identify("169.254.1.3", None)), NURSE)
+        self.assertEqual(len(self.discovery.asked), ASKING_PER_ADDRESS * MAX_CANDIDATES)
+        for number in range(50):
+            self.refused(self.identify(f"169.254.8.{number}", None))
+        self.assertEqual(len(self.discovery.asked), ASKING_IN_ALL * MAX_CANDIDATES)
+        self.clock.advance(60)
+        self.identify("169.254.1.3", None)
+        self.assertEqual(len(self.discovery.asked), (ASKING_IN_ALL + 1) * MAX_CANDIDATES)
 
     def test_goneMeanwhile(self):
         """
@@ -105,7 +143,7 @@ class FakeStream:
     A stream with Juliet.
     """
 
-    address, ownAddress = "169.254.1.1", "169.254.1.2"
+    address, ownAddress, addresses = "169.254.1.1", "169.254.1.2", frozenset()
 
 
 class FakeMesh:

@@ -6,8 +6,11 @@ import socket
 from ipaddress import ip_address
 from pathlib import Path
 
+from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
+from zope.interface import alsoProvides
 
 from xmppbytes.connecting.addresses import LocalAddress
 from xmppbytes.linklocal import interfaces as module
@@ -59,14 +62,13 @@ class ListTests(TestCase):
 
     def test_tentative(self):
         """
-        An IPv6 address that may be a duplicate does not count yet.
+        An IPv6 address that may be a duplicate does not count yet, and one that is never.
         """
-        self.table(
-            ("eth0", UP | RUNNING | MULTICAST, "fe80::1"), ("eth0", UP | RUNNING | MULTICAST, "fe80::2")
-        )
+        self.table(*(("eth0", UP | RUNNING | MULTICAST, f"fe80::{number}") for number in (1, 2, 3)))
         Path(module._PROC_IF_INET6).write_text(
             "fe800000000000000000000000000001 07 40 20 c0 eth0\n"
             "fe800000000000000000000000000002 07 40 20 80 eth0\n"
+            "fe800000000000000000000000000003 07 40 20 88 eth0\n"
         )
         self.assertEqual(listInterfaces()[0].addresses, ("fe80::2",))
 
@@ -113,4 +115,32 @@ class MonitorTests(TestCase):
         monitor.start(told.append)
         clock.advance(3)
         monitor.stop()
+        self.assertEqual(told, [[ETH0]])
+
+    def test_ownFault(self):
+        """
+        When taking notice of a change fails by our own fault the log says so.
+        """
+        monitor = InterfaceMonitor(Clock(), (), lambda wanted: [ETH0])
+        monitor.start(lambda interfaces: 1 / 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        monitor.stop()
+
+    def test_noNetlink(self):
+        """
+        Where there is no netlink interfaces are polled, and the log says so.
+        """
+
+        def noNetlink(notify):
+            raise OSError(93, "Protocol not supported")
+
+        self.patch(module, "_ChangeNotifier", noNetlink)
+        clock = Clock()
+        alsoProvides(clock, IReactorFDSet)
+        told = []
+        monitor = InterfaceMonitor(clock, (), lambda wanted: [ETH0])
+        with capturedLogs() as logs:
+            monitor.start(told.append)
+        monitor.stop()
+        self.assertIn("polled only", formatEvent(logs[0]))
         self.assertEqual(told, [[ETH0]])

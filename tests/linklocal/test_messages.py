@@ -4,16 +4,18 @@ Tests for L{xmppbytes.linklocal.messages} and L{xmppbytes.linklocal.events}.
 
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from twisted.words.xish.domish import Element
 from twisted.words.xish.utility import EventDispatcher
 
 from xmppbytes.errors import NotReachable
-from xmppbytes.linklocal.events import EventHub, describe, safety
+from xmppbytes.linklocal.events import EventHub, describe
 from xmppbytes.linklocal.messages import MessageHandler, buildMessage, legible
 from xmppbytes.linklocal.pins import Pin
 from xmppbytes.linklocal.presence import Presence
 from xmppbytes.linklocal.roster import Buddy
+from xmppbytes.linklocal.safety import safety
 
 
 class FakeStream:
@@ -148,7 +150,8 @@ class HubTests(TestCase):
     """
 
     def setUp(self):
-        self.hub = EventHub()
+        self.clock = Clock()
+        self.hub = EventHub(self.clock)
         self.told = []
         self.hub.addListener(self.told.append)
 
@@ -224,6 +227,46 @@ class HubTests(TestCase):
             [("one", False, False), ("two", True, True), ("three", False, False)],
         )
         self.assertEqual(safety(None), {"tls": False, "pinned": False})
+
+    def test_flood(self):
+        """
+        Who changes his status a hundred times a second gets so many lines in the log a minute, then one that
+        counts the others; programs are told everything.
+        """
+        buddy = Buddy("juliet@pronto", Presence(), {"eth0"})
+        with capturedLogs() as logs:
+            for _ in range(6000):
+                self.hub.buddyStatus(buddy)
+                self.clock.advance(0.01)
+            self.clock.advance(60)
+        self.assertEqual(len(self.told), 6000)
+        self.assertEqual(len(logs), 21)
+        self.assertEqual((logs[-1]["about"], logs[-1]["count"]), ("juliet@pronto", 5980))
+
+    def test_manyNames(self):
+        """
+        Likewise who comes and goes under a new name each time.
+        """
+        with capturedLogs() as logs:
+            for number in range(3000):
+                buddy = Buddy(f"juliet{number}@pronto", Presence(), {"eth0"})
+                self.hub.buddyOn(buddy)
+                self.hub.buddyOff(buddy)
+            self.hub.stop()
+        self.assertEqual(len(logs), 601)
+        self.assertEqual((logs[-1]["about"], logs[-1]["count"]), ("others", 5400))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_manyWords(self):
+        """
+        And who says more in a minute than anybody reads.
+        """
+        with capturedLogs() as logs:
+            for _ in range(1000):
+                self.hub.messageReceived("juliet@pronto", "x")
+            self.hub.stop()
+        self.assertEqual(len(self.told), 1000)
+        self.assertEqual(len(logs), 61)
 
     def test_listeners(self):
         """

@@ -89,6 +89,35 @@ class RosterTests(TestCase):
         self.clock.advance(5)
         self.assertEqual(self.recorder.events, [("on", JULIET, "dnd")])
 
+    def test_manyChanges(self):
+        """
+        Who changes his status a hundred times a second is told about once a second, and in the end as he is.
+        """
+        self.roster.seen("eth0", JULIET, (0.0, text()))
+        for number in range(1, 1001):
+            self.roster.seen("eth0", JULIET, (number / 100, text(message=f"{number}")))
+            self.clock.advance(0.01)
+        self.clock.advance(1)
+        changes = [event for event in self.recorder.events if event[0] == "status"]
+        self.assertTrue(10 <= len(changes) <= 12, changes)
+        self.assertEqual((changes[0][3], changes[-1][3]), ("1", "1000"))
+
+    def test_goneBeforeTold(self):
+        """
+        Who goes before his last change was told has gone, and is told about no more.
+        """
+        self.roster.seen("eth0", JULIET, (0.0, text()))
+        for number in (1, 2):
+            self.roster.seen("eth0", JULIET, (number, text(message=f"{number}")))
+        self.roster.lost("eth0", JULIET)
+        self.clock.advance(5)
+        self.assertEqual([event[0] for event in self.recorder.events], ["on", "status", "off"])
+        self.roster.seen("eth0", JULIET, (0.0, text()))
+        for number in (3, 4):
+            self.roster.seen("eth0", JULIET, (number, text(message=f"{number}")))
+        self.roster.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_goneBeforeShown(self):
         """
         Whoever goes before he was shown is not told about at all.

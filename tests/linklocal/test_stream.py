@@ -1,5 +1,5 @@
 """
-Tests for L{xmppbytes.linklocal.stream} and L{xmppbytes.linklocal.xmlparser}.
+Tests for L{xmppbytes.linklocal.stream}.
 """
 
 from hypothesis import given
@@ -14,11 +14,10 @@ from twisted.words.xish.domish import Element
 
 from xmppbytes.errors import NotReachable, Refused, WireError
 from xmppbytes.linklocal.connection import NS_CLIENT
-from xmppbytes.linklocal.istream import Security, TLSPolicy
 from xmppbytes.linklocal.pins import Pin, PinStore
-from xmppbytes.linklocal.stream import PeerStream, PolicyViolation
+from xmppbytes.linklocal.safety import PolicyViolation, Security, TLSPolicy
+from xmppbytes.linklocal.stream import PeerStream
 from xmppbytes.linklocal.tcp import scopedAddress
-from xmppbytes.linklocal.xmlparser import MAX_DEPTH, MAX_ELEMENTS, MAX_STANZA, StreamParser
 from xmppbytes.tls import createIdentity
 
 IDENTITY = createIdentity()
@@ -569,73 +568,3 @@ class PressureTests(StreamTestCase):
         stream.resumeProducing()
         self.assertEqual(self.transport.producerState, "producing")
         stream.stopProducing()
-
-
-class ParserTests(TestCase):
-    """
-    The parser alone.
-    """
-
-    def setUp(self):
-        self.seen = []
-        self.parser = StreamParser(
-            lambda root: self.seen.append(root.name),
-            lambda element: self.seen.append(element.name),
-            lambda: self.seen.append("end"),
-        )
-
-    def refuse(self, data):
-        self.assertRaises(WireError, self.parser.feed, b"<s>" + data)
-
-    def test_stream(self):
-        """
-        Root, elements, end.
-        """
-        self.parser.feed(b"<s><a/><b>")
-        self.parser.feed(b"</b></s>")
-        self.assertEqual(self.seen, ["s", "a", "b", "end"])
-
-    def test_restricted(self):
-        """
-        Comments and processing instructions are refused.
-        """
-        self.refuse(b"<!-- x -->")
-
-    def test_processingInstruction(self):
-        """
-        So are processing instructions.
-        """
-        self.refuse(b"<?x y?>")
-
-    def test_doctype(self):
-        """
-        So are document types, and the entities that they would define.
-        """
-        bomb = b"<!DOCTYPE s [<!ENTITY a 'aaaaaaaa'>]><s>&a;</s>"
-        self.assertRaises(WireError, self.parser.feed, bomb)
-
-    def test_big(self):
-        """
-        A stanza that is too big is refused before it is whole.
-        """
-        self.refuse(b"<a>" + b"x" * MAX_STANZA)
-
-    def test_many(self):
-        """
-        So is one of too many elements.
-        """
-        self.refuse(b"<a>" + b"<b/>" * (MAX_ELEMENTS + 1))
-
-    def test_deep(self):
-        """
-        So is one that is nested too deep.
-        """
-        self.refuse(b"<a>" * (MAX_DEPTH + 1))
-
-    def test_mute(self):
-        """
-        A muted parser tells nothing of the rest of the piece.
-        """
-        self.parser.ElementEvent = lambda element: self.parser.mute()
-        self.parser.feed(b"<s><a/><b/></s>")
-        self.assertEqual(self.seen, ["s"])

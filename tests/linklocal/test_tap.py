@@ -224,7 +224,7 @@ class ServiceTests(TapTestCase):
         service.privilegedStartService()
         service.startService()
         self.assertEqual(service.discovery.presence.phsh, "")
-        self.assertRaises(ConfigurationError, service.setAvatar, str(picture))
+        self.assertRaises(ConfigurationError, service.commands.setAvatar, str(picture))
         yield service.stopService()
 
     def test_plugin(self):

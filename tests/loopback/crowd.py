@@ -16,10 +16,12 @@ from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from xmppbytes.core.acceptloop import AcceptLoop
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.hangup import makeHangupWatch
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.pairing import Rendezvous
+from xmppbytes.core.relay import CopyEngine
 from xmppbytes.core.sessions import Parties, Sessions
 from xmppbytes.core.usage import UsageRecord
 from xmppbytes.s5b.protocol import StreamHostFactory
@@ -70,6 +72,9 @@ class Crowd:
     """
 
     def __init__(self, engines: Sequence[Any]) -> None:
+        """
+        @param engines: if the first splices, the connections are accepted as the proxy service does then.
+        """
         limits = Limits(maxPending=MANY, maxPendingPerAddress=MANY, maxSessions=MANY, maxSessionsPerJid=MANY)
         self.records = Records()
         self.sessions = Sessions(reactor, limits, engines, self.records)
@@ -78,6 +83,10 @@ class Crowd:
         factory = StreamHostFactory(self.rendezvous, deadlines)
         factory.noisy = False
         self.listening = reactor.listenTCP(0, factory, interface="127.0.0.1", backlog=4096)
+        self.loop = None
+        if not isinstance(engines[0], CopyEngine):
+            self.loop = AcceptLoop(reactor, lambda: None)
+            self.listening = self.loop.take(self.listening, factory)
         self.port = self.listening.getHost().port
 
 
@@ -97,7 +106,8 @@ class PartyProcess(ProcessProtocol):
 
         @return: fires with the next line that it writes.
         """
-        environment = {**os.environ}
+        # Unbuffered, Python loses the rest of a line when a signal interrupts the pipe that takes it.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         self.process = reactor.spawnProcess(
             self, sys.executable, [sys.executable, PARTIES], env=environment, childFDs={0: "w", 1: "r", 2: 2}
         )

@@ -18,6 +18,7 @@ from twisted.words.xish.domish import Element, elementStream
 from wokkel.component import InternalComponent
 
 from tests.interop.processes import Child, environment, freePort
+from tests.waiting import PATIENCE
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 
@@ -82,7 +83,7 @@ class EmbeddedServer:
         answer: Deferred[Element] = Deferred()
         self._answers[iq["id"]] = answer
         self.users.xmlstream.send(iq)
-        return answer.addTimeout(20, reactor)
+        return answer.addTimeout(PATIENCE, reactor)
 
     def requestRaw(self, kind: str, payload: str, sender: str, id: str) -> Any:
         """
@@ -94,7 +95,7 @@ class EmbeddedServer:
         self._streams[-1].transport.write(xml.encode())
         answer: Deferred[Element] = Deferred()
         self._answers[id] = answer
-        return answer.addTimeout(20, reactor)
+        return answer.addTimeout(PATIENCE, reactor)
 
     def _answered(self, iq: Element) -> None:
         answer = self._answers.pop(iq.getAttribute("id", ""), None)
@@ -198,7 +199,7 @@ class ProxyTestCase(TestCase):
     A test with the proxy as a child process.
     """
 
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> None:
         self.server = EmbeddedServer()

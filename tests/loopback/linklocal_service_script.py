@@ -61,7 +61,7 @@ class Client(LineOnlyReceiver):
         self.checks.append(check)
         check()
         return found.addTimeout(
-            10, reactor, lambda *_: (_ for _ in ()).throw(AssertionError((event, match, self.events)))
+            60, reactor, lambda *_: (_ for _ in ()).throw(AssertionError((event, match, self.events)))
         )
 
     @inlineCallbacks
@@ -167,12 +167,7 @@ def main(_):
         shutil.rmtree(folder)
         return result
 
-    return (
-        deferLater(reactor, 2)
-        .addCallback(lambda _: talk(folder))
-        .addBoth(finished)
-        .addCallback(lambda _: print("OK"))
-    )
+    return talk(folder).addBoth(finished).addCallback(lambda _: print("OK"))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 
 BLOCK = random.Random(65).randbytes(1 << 20)
 READ = 1 << 17
-TIMEOUT = 100
+TIMEOUT = 250
 PAUSES_PER_READ = 0.02
 
 
@@ -178,7 +178,7 @@ def converse(parties: list[Party]) -> None:
     sys.stdin.readline()
     for first, second in zip(parties[::2], parties[1::2], strict=True):
         for party in (first, second):
-            party.socket.settimeout(20)
+            party.socket.settimeout(60)
         first.socket.sendall(b"?")
         second.socket.sendall(b"!")
         first.ended = "held" if first.socket.recv(1) == b"!" else "lost"

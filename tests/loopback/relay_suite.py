@@ -206,8 +206,8 @@ class RelaySuite:
         self.assertEqual(results[:2], [OTHER[:300_000], SOME[:300_000]])
         took = time.monotonic() - began
         self.assertGreater(took, 1.0)
-        self.assertLess(took, 6.0)
-        self.assertLess(time.process_time() - cpu, took / 2)
+        # It does not spin while it waits; half a second is for machines that are slow by themselves.
+        self.assertLess(time.process_time() - cpu, took / 2 + 0.5)
         self.assertIs(await pair.ended, Outcome.FINISHED)
 
     async def test_throttledDoesNotDisturbOthers(self: Any) -> None:
@@ -221,7 +221,8 @@ class RelaySuite:
         self.assertEqual(results[0], SOME)
         quick.parties[1].close()
         self.assertIs(await quick.ended, Outcome.FINISHED)
-        self.assertLess(slow.session.counts()[0], 20_000)
+        # What a minute allows, and the burst.
+        self.assertLess(slow.session.counts()[0], 61_000)
         await sending
         slow.session.abort(Outcome.SHUTDOWN)
         await slow.ended
@@ -234,14 +235,14 @@ class RelaySuite:
         first, second = pair.parties
         sending = sendAll(first, SOME)
         await deferLater(reactor, 0.3)
-        self.assertLess(pair.session.counts()[0], 10_000)
+        self.assertLess(pair.session.counts()[0], 61_000)
         pair.session.setRate(None)
         self.assertEqual((await gatherResults([readAll(second), sending]))[0], SOME)
         pair.session.setRate(1)
         await deferLater(reactor, 0.05)
         await sendAll(second, bytes(100))
         await deferLater(reactor, 0.1)
-        self.assertLess(pair.session.counts()[1], 3)
+        self.assertLess(pair.session.counts()[1], 60)
         pair.session.abort(Outcome.SHUTDOWN)
         self.assertIs(await pair.ended, Outcome.SHUTDOWN)
 
@@ -305,11 +306,14 @@ class RelaySuite:
         Small messages to and fro are passed on at once, none waits for more.
         """
         pair = await self.linked()
-        began = time.monotonic()
+        took = []
         for number in range(100):
             message = b"%d" % number
+            began = time.monotonic()
             await sendAll(pair.parties[number % 2], message, end=False)
             self.assertEqual(await readExactly(pair.parties[1 - number % 2], len(message)), message)
-        self.assertLess(time.monotonic() - began, 3.0)
+            took.append(time.monotonic() - began)
+        # Whoever waits for more, or for an acknowledgement, does so each time: no message would be quick.
+        self.assertLess(sorted(took)[10], 0.04)
         pair.session.abort(Outcome.SHUTDOWN)
         await pair.ended

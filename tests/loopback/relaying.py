@@ -2,7 +2,6 @@
 What the relay suites share: legs over real sockets, and engines to link them.
 """
 
-import os
 import socket
 import struct
 from typing import Any
@@ -15,6 +14,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from tests.loopback.descriptors import openDescriptors
+from tests.waiting import until
+from xmppbytes.core.acceptloop import AcceptLoop
 from xmppbytes.core.handshake import HandshakeProtocol, handshakeDeadlines
 from xmppbytes.core.leg import LegKind
 from xmppbytes.core.outcome import Outcome
@@ -88,9 +90,12 @@ class Linked:
 class RelayLab(TestCase):
     """
     Listens on loopback, and links what connects.
+
+    @cvar ownLoop: whether an L{AcceptLoop} accepts the connections, and not the reactor.
     """
 
     engine: Any
+    ownLoop = False
 
     def setUp(self) -> None:
         self._parties: list[socket.socket] = []
@@ -100,6 +105,10 @@ class RelayLab(TestCase):
         factory = Factory.forProtocol(self._makeLeg)
         factory.noisy = False
         self.port = reactor.listenTCP(0, factory, interface="127.0.0.1", backlog=1024)
+        if self.ownLoop:
+            self.loop = AcceptLoop(reactor, lambda: None)
+            self.port = self.loop.take(self.port, factory)
+            self.addCleanup(self.loop.close)
         self.addCleanup(self.port.stopListening)
 
     def _makeLeg(self) -> PlainLeg:
@@ -141,39 +150,17 @@ class RelayLab(TestCase):
         """
         Assert that the counts become these: a byte may be seen a moment before it is counted.
         """
-        for _ in range(50):
-            if session.counts() == (first, second):
-                return
-            await deferLater(reactor, 0.02)
-        self.assertEqual(session.counts(), (first, second))
+        await until(lambda: session.counts() == (first, second), session.counts)
 
     async def leftNothing(self) -> None:
         """
         Assert that no descriptor is open that was not before.
         """
-        assert self.descriptors is not None
+        before = self.descriptors
+        assert before is not None
         for party in self._parties:
             party.close()
-        for _ in range(50):
-            if openDescriptors() <= self.descriptors:
-                return
-            await deferLater(reactor, 0.05)
-        self.assertEqual(openDescriptors() - self.descriptors, set())
-
-
-def openDescriptors(pid: int = 0) -> set[str]:
-    """
-    What a process, or this one, has open: sockets and pipes have names of their own.
-    """
-    found = set()
-    folder = f"/proc/{pid or 'self'}/fd"
-    for descriptor in os.listdir(folder):
-        try:
-            found.add(f"{descriptor} {os.readlink(f'{folder}/{descriptor}')}")
-        except FileNotFoundError:
-            # Closed since, such as the descriptor of the listing itself.
-            pass
-    return found
+        await until(lambda: openDescriptors() <= before, lambda: openDescriptors() - before)
 
 
 def readAll(party: socket.socket) -> Any:

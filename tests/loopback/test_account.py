@@ -28,7 +28,7 @@ class AccountTestCase(TestCase):
     An account at a small server.
     """
 
-    timeout = 30
+    timeout = 300
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.server = LoopbackServer(reactor, {"alice": "pässwörd"})

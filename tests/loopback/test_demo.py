@@ -34,7 +34,7 @@ class DemoTests(TestCase):
     The whole demo.
     """
 
-    timeout = 120
+    timeout = 300
 
     async def demo(self, *arguments: str) -> tuple[int, str]:
         """

@@ -72,7 +72,7 @@ class AuthorityTests(TestCase):
     Certificates are verified by their authority, and by the domain of the peer's JID.
     """
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.lab = Lab()

@@ -7,11 +7,14 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
+from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory
 from tests.dtcp.libpsi import KEY, LibPsi
 from tests.dtcp.test_client import Scripted
+from tests.fakes import lines
+from tests.waiting import pause
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.client import DTCPClientHandler
 from xmppbytes.dtcp.options import DTCPOptions
@@ -25,7 +28,7 @@ class LibPsiTests(TestCase):
     The one other implementation.
     """
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.lab = Lab()
@@ -169,7 +172,7 @@ class StrangerTests(TestCase):
     Plain sockets at our port, while we wait for a target that does nothing.
     """
 
-    timeout = 20
+    timeout = 300
 
     async def connectTo(self, client: DTCPClientHandler, silent: bool = True) -> tuple[Any, Any]:
         """
@@ -319,25 +322,61 @@ class StrangerTests(TestCase):
         self.assertEqual(one.received, b"error:starttls first\n" * 2)
         await self.stop(one)
 
-    async def test_notAck(self) -> None:
+    async def served(self, acceptor: Acceptor) -> tuple[Recorder, LibPsi, str]:
         """
-        As a target we take nothing but the ack for an answer to our answer.
+        We are the target, and have answered the key of a requester that has connected to us.
+
+        @return: its connection; the requester, which does nothing by itself; our key.
         """
-        lab, acceptor, psi = Lab(), Acceptor(), LibPsi(False)
+        lab, psi = Lab(), LibPsi(False)
         psi.setHandlerParent(lab.router.join(REQUESTER))
         await psi.listening.stopListening()
         lab.join(TARGET, acceptor, True, DTCPOptions(tls=TLSMode.OFF))
         psi._begin = lambda iq: None  # type: ignore[method-assign]
         psi.request(TARGET)
-        await pause()
+        while not lab.said("result"):
+            await pause()
         query = lab.said("result")[0].query
         one = await self.raw(query)
         one.transport.write(b"key:" + str(query.key).encode() + b"\n")
         await one.whenReceived(8)
+        return one, psi, str(query.key)
+
+    async def test_ackWithColon(self) -> None:
+        """
+        A colon without an argument is the same as none: so is such an ack.
+        """
+        acceptor = Acceptor()
+        one, _, _ = await self.served(acceptor)
+        one.transport.write(b"ok:\nDATA")
+        self.assertEqual(await acceptor.recorder.whenReceived(4), b"DATA")
+        one.transport.loseConnection()
+        await one.lost
+        await acceptor.recorder.lost
+
+    async def test_acceptorFails(self) -> None:
+        """
+        An acceptor whose protocol cannot be built loses the connection, and has a line in the log.
+        """
+        acceptor = Acceptor()
+        acceptor.factory.buildProtocol = lambda addr: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        one, _, _ = await self.served(acceptor)
+        with capturedLogs() as events:
+            one.transport.write(b"ok\n")
+            await one.lost
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn("The application failed to take a connection", lines(events))
+
+    async def test_notAck(self) -> None:
+        """
+        As a target we take nothing but the ack for an answer to our answer.
+        """
+        acceptor = Acceptor()
+        one, psi, key = await self.served(acceptor)
         one.transport.write(b"hello\n")
         await one.lost
         await acceptor.failed if acceptor.failed.called else None
-        psi._peer, psi.peerKey = TARGET, str(query.key)
+        psi._peer, psi.peerKey = TARGET, key
         psi.giveUp("403", "Rejected")
         self.assertIsInstance(await acceptor.failed, Refused)
 

@@ -9,13 +9,19 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID
+from twisted.words.xish.domish import Element
 
-from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory, pause
+from tests.dtcp.lab import REQUESTER, TARGET, Acceptor, Lab, Recorder, RecorderFactory
+from tests.fakes import lines
 from tests.loopback.test_dtcp import PLAIN, talk
+from tests.waiting import pause
 from xmppbytes.compat import disco
 from xmppbytes.core.access import AccessRules
+from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.hangup import makeHangupWatch
@@ -24,10 +30,12 @@ from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.dtcp.channel import TLSMode
 from xmppbytes.dtcp.options import DTCPOptions
-from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, TicketHandler, _partiesOf
+from xmppbytes.dtcp.relay import DTCPRelay, RelayFactory, _keyOf, _partiesOf
 from xmppbytes.dtcp.stanzas import NS_DTCP, Host
+from xmppbytes.dtcp.tickethandler import TicketHandler
 from xmppbytes.dtcp.tickets import Tickets
 from xmppbytes.errors import NotReachable
+from xmppbytes.stanza import RequestHandler
 from xmppbytes.wire.dtcprelay import Request, Verb
 
 RELAY = "relay.montague.example"
@@ -67,12 +75,14 @@ class RelayLab(Lab):
             self.tickets.redeem(key, holder)
         await pause()
 
-    async def raw(self) -> Recorder:
+    async def raw(self, address: str = "127.0.0.1") -> Recorder:
         """
         Connect to the relay with nothing of ours.
+
+        @param address: from where.
         """
         recorder = Recorder()
-        await TCP4ClientEndpoint(reactor, "127.0.0.1", self.port).connect(
+        await TCP4ClientEndpoint(reactor, "127.0.0.1", self.port, bindAddress=(address, 0)).connect(
             Factory.forProtocol(lambda: recorder)
         )
         return recorder
@@ -483,6 +493,82 @@ class LimitTests(TestCase):
         for end in (one, other):
             end.transport.loseConnection()
             await end.lost
+
+
+class LogTests(TestCase):
+    """
+    What strangers can make us write.
+    """
+
+    async def test_manyRefusals(self) -> None:
+        """
+        Connections and requests for tickets that are refused have a line each, up to a limit; the rest is
+        counted.
+        """
+        lab = RelayLab(self)
+        damper = lab.relay.damper = LogDamper(reactor, perOrigin=2)
+        with capturedLogs() as events:
+            for _ in range(5):
+                one = await lab.raw()
+                one.transport.write(b"nonsense\0")
+                await one.lost
+            asker = RequestHandler()
+            asker.setHandlerParent(lab.router.join("tybalt@capulet.example/x"))
+            for _ in range(4):
+                await self.assertFailure(asker.ask(RELAY, "get", Element((NS_DTCP, "query"))), StanzaError)
+            damper.flush()
+        own = [line for line in lines(events) if "refused 127" in line or "Refused" in line or "Left" in line]
+        self.assertEqual(
+            [line.partition(":")[0].partition(" of the last")[0] for line in own],
+            [
+                *["The relay refused 127.0.0.1"] * 2,
+                *["Refused tybalt@capulet.example/x a relay ticket"] * 2,
+                "Left out 3 more lines like 'The relay refused {address}",
+                "Left out 2 more lines like 'Refused {sender} a relay ticket",
+            ],
+        )
+
+
+class OpenLimitTests(TestCase):
+    """
+    The limit of active bytestreams where nobody proves who it is.
+    """
+
+    def setUp(self) -> None:
+        self.lab = RelayLab(self, Limits(maxSessionsPerJid=1), open=True)
+
+    async def paired(self, key: str, initiator: str, address: str = "127.0.0.1") -> bytes:
+        """
+        Let both parties of a connection come.
+
+        @return: what the initiator hears.
+        """
+        one, other = await self.lab.raw(address), await self.lab.raw()
+        one.transport.write(request(Verb.CREATE, key, initiator))
+        named = _keyOf(_partiesOf(Request(Verb.CREATE, key.encode(), initiator, TARGET)))
+        while not self.lab.rendezvous.knows(named):
+            await pause(0)
+        other.transport.write(request(Verb.CONNECT, key, initiator))
+        return await one.whenReceived(3)
+
+    async def test_countedByAddress(self) -> None:
+        """
+        Who names many initiators has the limit of its one address, and uses up nobody else's: the same
+        initiator is served from another one.
+        """
+        self.assertEqual(await self.paired("k1", REQUESTER), OK)
+        self.assertEqual(await self.paired("k2", "mercutio@montague.example/x"), ERROR)
+        self.assertEqual(await self.paired("k3", REQUESTER, "127.0.0.2"), OK)
+        self.assertEqual(set(self.lab.sessions._perAccount), {"127.0.0.1", "127.0.0.2"})
+
+    async def test_ticket(self) -> None:
+        """
+        With a ticket it is proved who the initiator is, and its own limit counts.
+        """
+        key = self.lab.tickets.issue(REQUESTER)
+        self.assertEqual(await self.paired("k", "mercutio@montague.example/x"), OK)
+        self.assertEqual(await self.paired(key, REQUESTER), OK)
+        self.assertEqual(set(self.lab.sessions._perAccount), {"127.0.0.1", REQUESTER.partition("/")[0]})
 
 
 class TargetWithoutTLSTests(TestCase):

@@ -5,15 +5,26 @@ Every kind of endpoint that the options take, with the proxy service as a proces
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.words.protocols.jabber.component import XMPPComponentServerFactory
 
 from tests.interop.authority import Authority
-from tests.interop.processes import freePort
-from tests.loopback.lab import REQUESTER, SECRET, TARGET, ProxyTestCase, expect, joinBytestream
+from tests.interop.processes import ChildFailed, freePort
+from tests.loopback.lab import (
+    REQUESTER,
+    SECRET,
+    TARGET,
+    EmbeddedServer,
+    ProxyChild,
+    ProxyTestCase,
+    expect,
+    joinBytestream,
+)
 from xmppbytes.s5b.address import destinationAddress
 
 
@@ -120,3 +131,76 @@ class ListenTests(EndpointCase):
         second = socket.create_connection(("::1", port), timeout=20)
         await self.assertRelays(first, second)
         await self.proxy.untilLogged("127.0.0.1 and ::1")
+
+
+class ActivatedChild(ProxyChild):
+    """
+    A proxy whose listening socket was opened by somebody else: systemd hands it over as descriptor 3, and
+    says so in the environment (sd_listen_fds(3)).
+    """
+
+    def __init__(self, server: EmbeddedServer, listening: socket.socket, *options: str) -> None:
+        super().__init__(server, *options)
+        self.listening = listening
+
+    def descriptors(self, nothing: int, log: int) -> dict[int, Any]:
+        return {**super().descriptors(nothing, log), 3: self.listening.fileno()}
+
+    def command(self) -> list[str]:
+        # As systemd does: the process id is known, and told, in the child.
+        return [
+            "sh",
+            "-c",
+            'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=proxy.socket exec "$0" "$@"',
+            *super().command(),
+        ]
+
+
+class SystemdTests(EndpointCase):
+    """
+    C{--listen systemd:...}, with sockets as systemd hands them over.
+    """
+
+    async def activated(self, family: socket.AddressFamily, host: str, *options: str) -> int:
+        """
+        Start the proxy with a socket.
+
+        @return: its port.
+        """
+        listening = socket.create_server((host, 0), family=family)
+        port = int(listening.getsockname()[1])
+        self.proxy = ActivatedChild(self.server, listening, *options)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.proxy.cleanUp()))
+        await self.proxy.start()
+        # From now on it is the proxy's alone.
+        listening.close()
+        return port
+
+    async def test_tcp(self) -> None:
+        """
+        Parties that connect to the socket are served, and UDP mode is offered on its port number.
+        """
+        port = await self.activated(socket.AF_INET, "127.0.0.1", "--listen=systemd:domain=INET:index=0")
+        first, second = (socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(2))
+        await self.assertRelays(first, second)
+        self.assertIn(f"'127.0.0.1', {port})", self.proxy.log())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            self.assertRaises(OSError, taken.bind, ("127.0.0.1", port))
+
+    async def test_tcp6(self) -> None:
+        """
+        So with IPv6, as the manual has it.
+        """
+        port = await self.activated(socket.AF_INET6, "::1", "--listen=systemd:domain=INET6:index=0")
+        first, second = (socket.create_connection(("::1", port), timeout=20) for _ in range(2))
+        await self.assertRelays(first, second)
+
+    async def test_noSocket(self) -> None:
+        """
+        Where systemd has handed over fewer sockets than are named, one line says so, with exit code 1.
+        """
+        with self.assertRaises(ChildFailed):
+            await self.activated(socket.AF_INET, "127.0.0.1", "--listen=systemd:domain=INET:index=1")
+        self.assertEqual(self.proxy.exitCode, 1)
+        self.assertIn("systemd:domain=INET:index=1", self.proxy.log())
+        self.assertNotIn("Traceback", self.proxy.log())

@@ -33,7 +33,7 @@ class FilesTestCase(TestCase):
     A server, and two people.
     """
 
-    timeout = 60
+    timeout = 300
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.server = LoopbackServer(reactor, {"alice": "x", "bob": "x", "carol": "x"})
@@ -505,7 +505,7 @@ class UsageTests(TestCase):
     What is wrong with a command line is said before anything is done: exit code 2.
     """
 
-    timeout = 60
+    timeout = 300
 
     async def run2(self, *arguments: str) -> str:
         """

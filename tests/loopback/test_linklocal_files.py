@@ -7,11 +7,12 @@ from pathlib import Path
 from random import Random
 
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import fail, inlineCallbacks
+from twisted.logger import capturedLogs
 
 from tests.loopback.test_linklocal_mesh import JULIET, ROMEO, MeshTestCase, Person, pause
 from xmppbytes import linklocalfiles as module
-from xmppbytes.errors import ConfigurationError
+from xmppbytes.errors import ConfigurationError, NotReachable
 from xmppbytes.filetransfer.methods import StreamMethods, standardMethods
 from xmppbytes.filetransfer.si import StreamInitiationHandler
 from xmppbytes.linklocal.events import EventHub
@@ -28,7 +29,7 @@ class Filer:
 
     def __init__(self, person: Person, folder: Path, accept: str) -> None:
         self.person = person
-        self.hub = EventHub()
+        self.hub = EventHub(reactor)
         self.hub.streamOf = person.mesh.stream
         self.events = []
         self.hub.addListener(self.events.append)
@@ -45,7 +46,7 @@ class Filer:
 
     @inlineCallbacks
     def wait(self, event, count=1):
-        for _ in range(300):
+        for _ in range(3000):
             found = [one for one in self.events if one["event"] == event]
             if len(found) >= count:
                 return found[count - 1]
@@ -94,6 +95,18 @@ class FilesTests(MeshTestCase):
             self.assertRaises(ConfigurationError, command, identifier)
 
     @inlineCallbacks
+    def test_ownFault(self):
+        """
+        What nobody has foreseen ends the transfer, too, and is in the log.
+        """
+        romeo, _ = self.filers()
+        self.patch(module, "sendFile", lambda *_, **__: fail(RuntimeError("oops")))
+        romeo.files.send(JULIET, str(self.path))
+        cancelled = yield romeo.wait("file-cancel")
+        self.assertIn("our own fault", cancelled["reason"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    @inlineCallbacks
     def test_stranger(self):
         """
         Somebody at another address who knows the hash does not get the file.
@@ -107,7 +120,7 @@ class FilesTests(MeshTestCase):
         juliet.files.accept(request["id"])
         cancelled = yield romeo.wait("file-cancel")
         self.assertIn("none of the", cancelled["reason"])
-        juliet.files.cancel(request["id"])
+        # She is told, too.
         yield juliet.wait("file-cancel")
 
     @inlineCallbacks
@@ -231,6 +244,20 @@ class FilesTests(MeshTestCase):
         self.assertIn("too many", cancelled["reason"])
         juliet.files.decline(request["id"])
         yield romeo.wait("file-cancel", 2)
+
+    @inlineCallbacks
+    def test_manyLines(self):
+        """
+        Many transfers that come to nothing are so many lines in the log; each is told to programs.
+        """
+        romeo, _ = self.filers()
+        self.patch(module, "sendFile", lambda *_, **__: fail(NotReachable("gone")))
+        with capturedLogs() as logs:
+            for _ in range(100):
+                romeo.files.send(JULIET, str(self.path))
+            romeo.files.stop("enough")
+        yield romeo.wait("file-cancel", 100)
+        self.assertEqual(len(logs), 21)
 
     @inlineCallbacks
     def test_noFolder(self):

@@ -38,7 +38,7 @@ class NamespaceTestCase(TestCase):
             inNamespace(sys.executable, str(self.script), *arguments),
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )

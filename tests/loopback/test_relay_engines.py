@@ -98,3 +98,27 @@ class WorkerRelayTests(RelaySuite, RelayLab):
         self.assertTrue(all(leg.transport.disconnected for leg in pair.legs))
         pair.parties[1].close()
         self.assertIs(await pair.ended, Outcome.FINISHED)
+
+
+class AcceptedCopyRelayTests(CopyRelayTests):
+    """
+    Relaying through Python what an accept loop has accepted: the reactor gets the connections.
+    """
+
+    ownLoop = True
+
+
+class AcceptedSpliceRelayTests(SpliceRelayTests):
+    """
+    Relaying inside the kernel what an accept loop has accepted.
+    """
+
+    ownLoop = True
+
+
+class AcceptedWorkerRelayTests(WorkerRelayTests):
+    """
+    Relaying in a process of its own what an accept loop has accepted.
+    """
+
+    ownLoop = True

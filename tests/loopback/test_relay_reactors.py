@@ -20,7 +20,7 @@ class ReactorTests(TestCase):
     One bytestream each.
     """
 
-    timeout = 60
+    timeout = 300
 
     async def movesOn(self, name: str) -> None:
         arguments = ["-m", "tools.trial", "--temp-directory", os.path.abspath(self.mktemp())]

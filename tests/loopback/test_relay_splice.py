@@ -144,7 +144,7 @@ class FarCountTests(RelayLab):
     More than four GiB through one session.
     """
 
-    timeout = 100
+    timeout = 300
 
     async def passFar(self, engine: Any) -> None:
         self.engine = engine

@@ -4,14 +4,17 @@ Workers: many of them, dying ones, full ones.
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
+from tests.loopback.descriptors import openDescriptors
 from tests.loopback.relay_suite import SOME
-from tests.loopback.relaying import Linked, RelayLab, openDescriptors, readAll, readExactly, sendAll
+from tests.loopback.relaying import Linked, RelayLab, readAll, readExactly, sendAll
+from tests.waiting import until
 from xmppbytes.core import workerprocess, workers
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.outcome import Outcome
@@ -37,11 +40,16 @@ class WorkersTests(RelayLab):
         self.assertEqual(await readExactly(pair.parties[1], 5), b"hello")
 
     async def dead(self, pid: int) -> None:
-        for _ in range(100):
-            if pid not in [worker.pid for worker in self.engine.workers]:
-                return
-            await deferLater(reactor, 0.02)
-        self.fail("the death of a worker was not noticed")
+        await until(lambda: pid not in self.pids(), "the death of a worker is noticed")
+
+    async def replaced(self) -> None:
+        """
+        Wait until there are as many workers as there are to be.
+        """
+        await until(lambda: len(self.engine.workers) == 2, "another worker takes the place of a dead one")
+
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self.engine.workers]
 
     async def test_shareTheSessions(self) -> None:
         """
@@ -70,9 +78,8 @@ class WorkersTests(RelayLab):
         for party in doomed.parties:
             await self.assertFailure(readAll(party), ConnectionResetError)
         await self.moved(spared)
-        self.assertEqual(len(self.engine.workers), 1)
-        await deferLater(reactor, 0.3)
-        self.assertEqual(len(self.engine.workers), 2)
+        self.assertNotIn(pid, self.pids())
+        await self.replaced()
         after = await self.linked()
         self.assertEqual([len(worker.sessions) for worker in self.engine.workers], [1, 1])
         await self.moved(after)
@@ -88,13 +95,16 @@ class WorkersTests(RelayLab):
         A session that is on its way to a worker that dies has failed.
         """
         pair = await self.pair()
-        for worker in self.engine.workers:
-            os.kill(worker.pid, signal.SIGKILL)
+        pids = self.pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
         pair.link(self.engine)
         self.assertIs(await pair.ended, Outcome.FAILED)
         for party in pair.parties:
             await self.assertFailure(readAll(party), ConnectionResetError)
-        await deferLater(reactor, 0.3)
+        for pid in pids:
+            await self.dead(pid)
+        await self.replaced()
         await self.moved(again := await self.linked())
         again.session.abort(Outcome.IDLE)
         self.assertIs(await again.ended, Outcome.IDLE)
@@ -105,7 +115,7 @@ class WorkersTests(RelayLab):
         """
         self.patch(workers, "RESTART_DELAY", 60)
         await deferLater(reactor, 0)
-        pids = [worker.pid for worker in self.engine.workers]
+        pids = self.pids()
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         for pid in pids:
@@ -167,16 +177,13 @@ class WorkersTests(RelayLab):
         pairs = [await self.linked() for _ in range(2)]
         worker = self.engine.workers[0]
         os.kill(worker.pid, signal.SIGSTOP)
+        await until(lambda: Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
         for _ in range(2000):
             pairs[0].session.setRate(1_000_000)
         self.assertTrue(worker._queue)
         os.kill(worker.pid, signal.SIGCONT)
         await self.moved(pairs[0])
-        for _ in range(100):
-            if not worker._queue:
-                break
-            await deferLater(reactor, 0.02)
-        self.assertFalse(worker._queue)
+        await until(lambda: not worker._queue)
         for pair in pairs:
             pair.session.abort(Outcome.SHUTDOWN)
             await pair.ended

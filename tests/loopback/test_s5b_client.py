@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import time
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor
@@ -20,8 +21,11 @@ from twisted.trial.unittest import TestCase
 from twisted.words.protocols.jabber.error import StanzaError
 from zope.interface import implementer
 
+from tests.interop.processes import freePort
 from tests.s5b.world import PROXY, REQUESTER, TARGET, Acceptor, Canned
+from tests.waiting import pause, until
 from xmppbytes.connecting.handing import SocketLeg, bridge
+from xmppbytes.connecting.racing import RaceTiming
 from xmppbytes.core.access import AccessRules
 from xmppbytes.core.engines import makeEngines
 from xmppbytes.core.handshake import handshakeDeadlines
@@ -30,6 +34,7 @@ from xmppbytes.core.limits import Limits
 from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.errors import BytestreamError, NotReachable
+from xmppbytes.s5b import candidates
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.candidates import Candidate, CandidateConnector
 from xmppbytes.s5b.client import BytestreamsClientHandler
@@ -128,7 +133,7 @@ class LoopbackTestCase(TestCase):
     A server in memory, two clients on real sockets.
     """
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self) -> None:
         self.server = MemoryXMPPServer(reactor)  # type: ignore[arg-type]
@@ -194,11 +199,7 @@ class LoopbackTestCase(TestCase):
         Wait until nothing is open that was not before.
         """
         before = self.before if wanted is None else wanted
-        for _ in range(100):
-            if openDescriptors() <= before:
-                return
-            await deferLater(reactor, 0.02)
-        self.assertEqual(openDescriptors() - before, set())
+        await until(lambda: openDescriptors() <= before, lambda: openDescriptors() - before)
 
 
 class BytestreamTests(LoopbackTestCase):
@@ -306,6 +307,11 @@ class Silent(Protocol):
     Accepts connections and never says anything.
     """
 
+    lost = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+
 
 class Web(Protocol):
     """
@@ -322,6 +328,12 @@ class DeadStreamHostTests(LoopbackTestCase):
     Streamhosts that do not work.
     """
 
+    def timing(self, attempt: float) -> None:
+        """
+        Let each attempt take so many seconds.
+        """
+        self.patch(candidates, "RaceTiming", partial(RaceTiming, attempt=attempt, overall=600.0))
+
     def ask(self, *ports: int) -> Deferred[Any]:
         """
         Offer streamhosts on these ports.
@@ -331,27 +343,24 @@ class DeadStreamHostTests(LoopbackTestCase):
         hosts = tuple(StreamHost("asker@montague.example/x", LOOPBACK, port) for port in ports)
         return asker.ask(TARGET, "set", BytestreamRequest("s", hosts).toElement(), 60)
 
-    def refusing(self) -> int:
-        """
-        A port that refuses connections.
-        """
-        with socket.socket() as taken:
-            taken.bind((LOOPBACK, 0))
-            return int(taken.getsockname()[1])
-
     async def test_threeDeadOnes(self) -> None:
         """
-        One that refuses, one that is silent, one that speaks HTTP, then a live one: connected within a
-        second, and the dead connections are closed.
+        One that refuses, one that is silent, one that speaks HTTP, then a live one: connected before the
+        silent one's time is up, and the dead connections are closed.
         """
+        silent: list[Silent] = []
+
+        def buildSilent() -> Silent:
+            silent.append(Silent())
+            return silent[-1]
+
+        self.timing(attempt=600.0)
         self.client(TARGET, self.acceptor)
         host = LocalStreamHost(reactor)
         offer = await host.open([destinationAddress("s", "asker@montague.example/x", TARGET)])
-        began = time.monotonic()
-        answer = await self.ask(self.refusing(), self.listen(Silent), self.listen(Web), offer.port)
-        self.assertLess(time.monotonic() - began, 1.0)
+        answer = await self.ask(freePort(), self.listen(buildSilent), self.listen(Web), offer.port)
         self.assertEqual(usedStreamHost(answer), "asker@montague.example/x")
-        await deferLater(reactor, 0.1)
+        await until(lambda: [one.lost for one in silent] == [True], "the silent connection is closed")
         [peer] = self.accepted.made
         self.assertEqual(len(offer.legs), 1)
         offer.close()
@@ -366,7 +375,7 @@ class DeadStreamHostTests(LoopbackTestCase):
         self.client(TARGET, self.acceptor)
         asker = RequestHandler()
         self.connect("asker@montague.example/x", asker)
-        port = self.refusing()
+        port = freePort()
         hosts = tuple(StreamHost("asker@montague.example/x", host, port) for host in SENSELESS)
         try:
             await asker.ask(TARGET, "set", BytestreamRequest("s", hosts).toElement(), 60)
@@ -378,11 +387,12 @@ class DeadStreamHostTests(LoopbackTestCase):
 
     async def test_allDead(self) -> None:
         """
-        When all are dead the answer is C{item-not-found}, as soon as the last has had its five seconds.
+        When all are dead the answer is C{item-not-found}, as soon as the last has had its time.
         """
+        self.timing(attempt=1.0)
         self.client(TARGET, self.acceptor)
         began = time.monotonic()
-        ports = self.refusing(), self.listen(Silent), self.listen(Web), self.listen(Silent)
+        ports = freePort(), self.listen(Silent), self.listen(Web), self.listen(Silent)
         try:
             await self.ask(*ports)
         except StanzaError as e:
@@ -390,8 +400,8 @@ class DeadStreamHostTests(LoopbackTestCase):
         else:
             self.fail("connected to nobody")
         seconds = time.monotonic() - began
-        self.assertGreater(seconds, 5.0)
-        self.assertLess(seconds, 6.0)
+        self.assertGreater(seconds, 1.0)
+        self.assertLess(seconds, 300.0)
         [error] = self.acceptor.failures
         self.assertIsInstance(error, NotReachable)
 
@@ -478,14 +488,20 @@ class CleanUpTests(LoopbackTestCase):
             pass
         else:
             peer.transport.abortConnection()
-        await deferLater(reactor, 0.02)
-        for accepted in self.accepted.made:
-            accepted.transport.abortConnection()
-        self.accepted.made.clear()
-        await self.settle()
+        await pause(0.02)
+        await until(self._nothingIsLeft, lambda: openDescriptors() - self.before)
         self.assertEqual(requester._outgoing, {})
         self.assertFalse(requester._means.streamHost.listening)
         return running
+
+    def _nothingIsLeft(self) -> bool:
+        """
+        Close what the target was given, at whatever time, and see whether that was all.
+        """
+        for accepted in self.accepted.made:
+            accepted.transport.abortConnection()
+        self.accepted.made.clear()
+        return openDescriptors() <= self.before
 
     async def test_cancelDirect(self) -> None:
         """

@@ -6,13 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
-from twisted.internet import reactor
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.interop.processes import environment
+from tests.waiting import PATIENCE, until
 
 
 class TakenPortTests(TestCase):
@@ -20,7 +20,7 @@ class TakenPortTests(TestCase):
     Somebody else listens on the port.
     """
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         self.folder = self.mktemp()
@@ -42,18 +42,8 @@ class TakenPortTests(TestCase):
             env=environment(XMPPBYTES_SECRET="secret"),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
         )
-
-    async def untilNoPid(self) -> None:
-        """
-        Wait until no pid file is left.
-        """
-        for _ in range(100):
-            if not [name for name in os.listdir(self.folder) if name.endswith(".pid")]:
-                return
-            await deferLater(reactor, 0.05)
-        self.fail(f"a pid file is left: {os.listdir(self.folder)}")
 
     async def test_foreground(self) -> None:
         """
@@ -73,6 +63,6 @@ class TakenPortTests(TestCase):
         self.assertEqual(ended.returncode, 1)
         self.assertIn(f"cannot listen on tcp:{self.port}", ended.stderr)
         # The parent does not wait for its child, which takes the pid file away as the last thing.
-        await self.untilNoPid()
+        await until(lambda: not list(Path(self.folder).glob("*.pid")), lambda: os.listdir(self.folder))
         with open(os.path.join(self.folder, "twistd.log")) as log:
             self.assertIn("Address already in use", log.read())

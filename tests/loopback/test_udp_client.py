@@ -11,12 +11,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionDone, InvalidAddressError
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish.domish import Element
 
+from tests.fakes import lines
 from tests.loopback.lab import PROXY, REQUESTER, SECRET, TARGET, ProxyTestCase, expect, reparsed
 from tests.loopback.udpends import Acceptor, Recorder, exchangeMany
+from tests.waiting import PATIENCE, pause, until
 from xmppbytes.compat import disco
 from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.errors import NegotiationError, NotReachable, Refused
@@ -66,8 +69,7 @@ class User:
         Connect to the server.
         """
         self.service.startService()
-        while not self.manager.connected:
-            await deferLater(reactor, 0.01, lambda: None)
+        await until(lambda: self.manager.connected)
 
 
 OPTIONS = BytestreamOptions(addresses=("127.0.0.1",), discoverProxies=False, proxies=(PROXY,))
@@ -120,7 +122,7 @@ class ClientTestCase(ProxyTestCase):
         """
         requester.transport.close()
         for protocol in (requester, target):
-            (reason,) = await protocol.ended.addTimeout(1, reactor)
+            (reason,) = await protocol.ended.addTimeout(PATIENCE, reactor)
             self.assertIsNotNone(reason.check(ConnectionDone))
             self.assertFalse(protocol.transport.send(b"too late", 1))
             self.assertEqual(protocol.transport.dropped, 1)
@@ -143,8 +145,7 @@ class DirectTests(ClientTestCase):
         self.assertTrue(self.juliet.datagrams._means.streamHost.listening)
         await self.assertExchange(requester, target)
         await self.assertEnds(requester, target)
-        await deferLater(reactor, 0.05, lambda: None)
-        self.assertFalse(self.juliet.datagrams._means.streamHost.listening)
+        await until(lambda: not self.juliet.datagrams._means.streamHost.listening)
 
     async def test_ipv6(self) -> None:
         """
@@ -197,14 +198,13 @@ class DirectTests(ClientTestCase):
         self.nurse.acceptor.datagramsRequested = lambda offer: Deferred()  # type: ignore[method-assign]
         requesting = self.juliet.datagrams.requestDatagrams(NURSE, Recorder(), "sid1")
         host = self.juliet.datagrams._means.streamHost
-        while not host._offers:
-            await deferLater(reactor, 0.01, lambda: None)
+        await until(lambda: host._offers)
         key, offer = next(iter(host._offers.items()))
         thief = await deferToThread(self._associate, offer.port, key)
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sockets.append(udp)
         udp.sendto(initPacket(key, "tybalt@capulet.example/x"), ("127.0.0.1", offer.port))
-        await deferLater(reactor, 0.2, lambda: None)
+        await pause(0.2)
         self.assertEqual(messages, [])
         with self.assertRaises(NotReachable):
             await offer.choose()
@@ -214,7 +214,7 @@ class DirectTests(ClientTestCase):
         self.assertEqual(await deferToThread(thief.recv, 1), b"")
 
     def _associate(self, port: int, key: bytes, command: int = 3) -> socket.socket:
-        party = socket.create_connection(("127.0.0.1", port), timeout=20)
+        party = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.sockets.append(party)
         party.sendall(b"\5\1\0")
         expect(party, b"\5\0")
@@ -263,6 +263,25 @@ class ProxiedTests(ClientTestCase):
         with self.assertRaisesRegex(NotReachable, "no way to offer"):
             await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
 
+    async def test_proxyThatIsGone(self) -> None:
+        """
+        A proxy that does not tell whether it knows UDP mode is left out, with a line in the log.
+        """
+        await self.startProxy("--allow=*")
+        await self.startUsers(PROXIED)
+        means = type(self.juliet.datagrams._means)
+        supports = means.supportsDatagrams
+
+        async def withoutProxy(self: Any, jid: str) -> bool:
+            if jid == PROXY:
+                raise StanzaError("remote-server-not-found")
+            return await supports(self, jid)
+
+        self.patch(means, "supportsDatagrams", withoutProxy)
+        with capturedLogs() as events, self.assertRaisesRegex(NotReachable, "no way to offer"):
+            await self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
+        self.assertIn(f"{PROXY} is not offered: remote-server-not-found", lines(events))
+
     async def test_proxyEnds(self) -> None:
         """
         When the proxy ends, so does the bytestream, on both sides.
@@ -272,7 +291,7 @@ class ProxiedTests(ClientTestCase):
         requester, target = await self.open()
         self.proxy.signal("TERM")
         for protocol in (requester, target):
-            await protocol.ended.addTimeout(5, reactor)
+            await protocol.ended.addTimeout(PATIENCE, reactor)
 
     async def test_fallsBackToProxy(self) -> None:
         """
@@ -368,7 +387,7 @@ class NegotiationTests(ClientTestCase):
         await self.startUsers(DIRECT)
         self.nurse.acceptor.datagramsRequested = lambda offer: Deferred()  # type: ignore[method-assign]
         requesting = self.juliet.datagrams.requestDatagrams(NURSE, Recorder())
-        await deferLater(reactor, 0.2, lambda: None)
+        await pause(0.2)
         requesting.cancel()
         with self.assertRaises(CancelledError):
             await requesting
@@ -497,7 +516,7 @@ class MisbehaviourTests(ClientTestCase):
         @return: its port.
         """
         listening = socket.create_server(("127.0.0.1", 0))
-        listening.settimeout(20)
+        listening.settimeout(PATIENCE)
         self.sockets.append(listening)
 
         def serve() -> None:
@@ -557,7 +576,7 @@ class MisbehaviourTests(ClientTestCase):
                 return opened[0]
 
         self.assertRaises(InvalidAddressError, AssociatedPath, Reactor(), "nowhere", 1, "0" * 40)
-        await deferLater(reactor, 0, lambda: None)
+        await pause()
         self.assertFalse(opened[0].connected)
 
     async def test_wrongMode(self) -> None:
@@ -696,8 +715,8 @@ class ApplicationTests(ClientTestCase):
 
         requester = Shy()
         await self.juliet.datagrams.requestDatagrams(NURSE, requester)
-        await requester.ended.addTimeout(2, reactor)
-        await self.nurse.acceptor.protocol.ended.addTimeout(2, reactor)
+        await requester.ended.addTimeout(PATIENCE, reactor)
+        await self.nurse.acceptor.protocol.ended.addTimeout(PATIENCE, reactor)
         requester.transport.close()
 
     async def test_tooShortForPorts(self) -> None:

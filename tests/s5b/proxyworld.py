@@ -13,6 +13,7 @@ from twisted.words.xish.utility import EventDispatcher
 from tests.fakes import FakeTransport, FakeUsage, FakeWatch
 from xmppbytes.compat import disco, generic, ping
 from xmppbytes.core.access import AccessRules
+from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.handshake import handshakeDeadlines
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.pairing import Rendezvous
@@ -138,8 +139,12 @@ class ProxyWorld(Face):
         self.factory = StreamHostFactory(
             self.rendezvous, handshakeDeadlines(self.clock, limits.handshakeTimeout)
         )
+        self.damper = LogDamper(self.clock)
         self.proxy = ProxyHandler(
-            [StreamHost(PROXY, "24.24.24.1", 7625)], self.rendezvous, AccessRules(allow, deny)
+            [StreamHost(PROXY, "24.24.24.1", 7625)],
+            self.rendezvous,
+            AccessRules(allow, deny),
+            damper=self.damper,
         )
         super().__init__(
             self.proxy,

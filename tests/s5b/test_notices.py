@@ -95,7 +95,7 @@ class RationTests(TestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.ration = NoticeRation(self.clock, each=2, inAll=5)
+        self.ration = NoticeRation(self.clock, each=2, inAll=5, share=0)
 
     def take(self, host: str, account: str, count: int = 10) -> int:
         """
@@ -143,5 +143,27 @@ class RationTests(TestCase):
         for n in range(10):
             self.assertTrue(self.ration.take("host", f"account{n}"))
             self.ration.giveBack("host", f"account{n}")
-        self.assertEqual(dict(self.ration._counts), {"host": 1, "other": 1})
+        self.assertEqual(dict(self.ration._counts), {"host": 1, "other": 1, ("host", "other"): 1})
         self.assertEqual(self.take("host", "account"), 1)
+
+    def test_accountCannotBeBlocked(self) -> None:
+        """
+        Who uses up all notifications of an account, from one address or several, does not keep others from
+        having some.
+        """
+        self.ration = NoticeRation(self.clock, each=10, inAll=1000, share=2)
+        self.assertEqual(self.take("stranger", "nurse@example.org", 50), 10)
+        self.assertEqual(self.take("home", "nurse@example.org"), 2)
+        self.assertEqual(sum(self.take(f"bot{n}", "nurse@example.org") for n in range(50)), 8)
+        self.assertEqual(self.take("office", "nurse@example.org"), 0)
+
+    def test_allCannotBeBlocked(self) -> None:
+        """
+        The same for what all have together.
+        """
+        self.ration = NoticeRation(self.clock, each=10, inAll=20, share=2)
+        self.assertEqual([self.take(f"bot{n}", f"a{n}", 50) for n in range(3)], [10, 10, 2])
+        self.assertEqual(self.take("home", "nurse@example.org"), 2)
+        self.assertEqual(sum(self.take(f"more{n}", f"b{n}") for n in range(50)), 16)
+        self.clock.advance(60)
+        self.assertEqual(self.take("home", "nurse@example.org"), 10)

@@ -18,6 +18,7 @@ from tests.s5b.proxyworld import (
     errorOf,
     interned,
 )
+from xmppbytes.core.damper import PER_ORIGIN, PERIOD
 from xmppbytes.core.limits import Limits
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.proxy import MAX_SID
@@ -219,6 +220,23 @@ class ActivationTests(ProxyCase):
             )
         self.assertError(answer, "jid-malformed", "modify")
         self.assertEqual(events, [])
+
+    def test_manyRefusals(self) -> None:
+        """
+        However often an account is refused, with whatever resource, it gets its share of the log, and one
+        line that counts the rest; every request is answered.
+        """
+        with capturedLogs() as events:
+            for number in range(3 * PER_ORIGIN):
+                sender = f"mallory@montague.net/{number}"
+                self.assertError(self.world.ask(query(kind="get", sender=sender)), "forbidden", "auth")
+                self.assertError(self.world.activate(sid=f"s{number}"), "item-not-found", "cancel")
+            self.world.clock.advance(PERIOD)
+        *refused, first, second = lines(events)
+        self.assertEqual(len(refused), 2 * PER_ORIGIN)
+        self.assertIn(f"Left out {2 * PER_ORIGIN} more lines", first)
+        self.assertTrue(first.endswith(f": {2 * PER_ORIGIN} of mallory@montague.net"), first)
+        self.assertTrue(second.endswith(f": {2 * PER_ORIGIN} of requester@example.com"), second)
 
     def test_forbidden(self) -> None:
         """

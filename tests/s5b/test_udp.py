@@ -10,10 +10,11 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
+from twisted.logger import capturedLogs, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from tests.core.test_channel import FakePort
+from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.limits import Limits
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.s5b.udp import MAX_REFUSALS, Associations, listenDatagrams
@@ -71,6 +72,23 @@ class AssociationsTests(TestCase):
 
     def dropped(self) -> list[str]:
         return sorted(self.associations.drops)
+
+    def test_manyLines(self) -> None:
+        """
+        What the parties of one address make us write is bounded.
+        """
+        self.associations.damper = LogDamper(self.clock, perOrigin=2)
+        with capturedLogs() as events:
+            for number in range(5):
+                self.associated()
+                self.receive(initPacket(KEY, TARGET), port=1000 + number)
+                self.associated(key=b"1" * 40)
+                self.receive(initPacket(b"1" * 40, "@"), port=2000 + number)
+            self.associations.damper.flush()
+        kinds = [event["log_format"].partition(" ")[0] for event in events]
+        self.assertEqual(
+            [kind for kind in kinds if kind != "Dropped"], ["Initialized", "Ignored"] * 2 + ["Left"] * 2
+        )
 
     def test_initializes(self) -> None:
         """

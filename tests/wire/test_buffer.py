@@ -33,7 +33,7 @@ class TakeTests(SynchronousTestCase):
         self.assertIsNone(buffer.take(3))
         buffer.append(b"cd")
         self.assertEqual(buffer.take(3), b"abc")
-        self.assertEqual((len(buffer), buffer[0]), (1, ord("d")))
+        self.assertEqual((len(buffer.data), buffer.data[0]), (1, ord("d")))
 
     def test_nothingIsAPiece(self) -> None:
         """

@@ -13,7 +13,7 @@ from pathlib import Path
 from xmppbytes.chat.connection import ControlClient
 from xmppbytes.chat.screen import Screen
 from xmppbytes.errors import ConfigurationError
-from xmppbytes.linklocaltap import defaultControl
+from xmppbytes.linklocalsocket import checkSocket, defaultControl, makeFolder
 
 # Seconds that a service which was just started has to open its socket, and to end.
 START_TIMEOUT = 10.0
@@ -73,6 +73,8 @@ async def chat(path: Path, serviceOptions: list[str]) -> None:
     """
     screen = Screen()
     try:
+        # Whoever could put a socket of his own there would hear everything.
+        checkSocket(path)
         client = await ControlClient.connect(path, screen.told)
     except OSError:
         async with ownService(path, serviceOptions) as process:
@@ -101,10 +103,12 @@ async def ownService(path: Path, options: list[str]) -> "AsyncIterator[asyncio.s
     """
     Run a service of our own; its log is beside the socket.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    makeFolder(path.parent)
     command = [sys.executable, "-m", "twisted", "--log-format=text", "linklocal", f"--control=unix:{path}"]
-    # Its own session: Ctrl-C at this terminal is not for the service.
-    handle = os.open(path.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Its own session: Ctrl-C at this terminal is not for the service. In a folder such as /tmp somebody else
+    # may have made a link of that name.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    handle = os.open(path.with_suffix(".log"), flags, 0o600)
     with os.fdopen(handle, "wb") as log:
         process = await asyncio.create_subprocess_exec(
             *command,

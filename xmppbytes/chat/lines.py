@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from xmppbytes.errors import BytestreamError
+from xmppbytes.linklocal.names import speaker
 
 Event = dict[str, Any]
 
@@ -248,7 +249,7 @@ _SHOWERS: dict[str, Any] = {
     "buddy-on": _presence,
     "buddy-status": _presence,
     "buddy-off": lambda event: f"{event['name']} has left",
-    "im": lambda event: f"{safetyMark(event)}{event['from']}: {event['text']}",
+    "im": lambda event: f"{safetyMark(event)}{speaker(event['from'])}: {event['text']}",
     "stream": _stream,
     "file-request": _request,
     "file-done": _done,

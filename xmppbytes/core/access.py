@@ -52,8 +52,8 @@ class AddressRules:
         """
         Tell whether one of the rules names this address.
         """
-        if self._everyone:
-            return True
+        if self._everyone or not self.rules:
+            return self._everyone
         bare = f"{jid.user}@{jid.host}" if jid.user else jid.host
         if not self._exact.isdisjoint((jid.full(), bare, jid.host)):
             return True

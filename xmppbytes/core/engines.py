@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.core.acceptedtransport import AcceptedTransport
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.rawsocket import closeSocket, spliceWorks
 from xmppbytes.core.relay import CopyEngine
@@ -77,6 +78,7 @@ class SpliceEngine:
         self._reactor = reactor
         self._fallback = fallback
         self._splicer = Splicer(self, reactor.seconds)
+        self._works = False
         self._reading = False
         self._settling = False
         self._waking: IDelayedCall | None = None
@@ -98,7 +100,10 @@ class SpliceEngine:
         ends = ((pair.first, first), (pair.second, second))
         try:
             for end, leg in ends:
-                splicer.prime(end, leg.transport.fileno(), leg.early)
+                if leg.early or not (self._works and isinstance(leg.transport, AcceptedTransport)):
+                    splicer.prime(end, leg.transport.fileno(), leg.early)
+                    # What an accept loop has accepted is TCP, like this: what works for one works for all.
+                    self._works = self._works or isinstance(leg.transport, AcceptedTransport)
         except (SpliceUnsupported, OSError) as e:
             log.warn("Falling back to relay by {engine}: {reason}", engine=self._fallback.name, reason=e)
             for end, leg in ends:

@@ -24,14 +24,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.core.acceptedtransport import HANDSHAKE_READ_SIZE, AcceptedTransport
+from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.origin import plainPeer
 from xmppbytes.errors import BytestreamError, LimitReached, NegotiationError, WireError
 from xmppbytes.interfaces import IStreamHost
 
-# Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
-# is not to grow with the number of strangers.
-HANDSHAKE_READ_SIZE = 512
 RELAY_READ_SIZE = 65536
 
 
@@ -97,7 +96,11 @@ class HandshakeProtocol(Protocol):
         """
         Begin: the peer's time runs from now on.
         """
-        self.address = plainPeer(str(getattr(self.transport.getPeer(), "host", "?")))
+        if self._completed:
+            # The same connection in another transport: see handOver.
+            self.transport.pauseProducing()
+            return
+        self.address = peerAddress(self.transport)
         prepareConnection(self.transport)
         self._deadlines.add(self)
         self.handshakeStarted()
@@ -170,6 +173,9 @@ class HandshakeProtocol(Protocol):
         that read once for each message would lose the second. Written directly where the transport
         can, which spares the turn as well.
         """
+        if isinstance(self.transport, AcceptedTransport):
+            self.transport.write(data)
+            return
         # TLS lends us this method of the connection below: what it writes would not be encrypted.
         plain = ITCPTransport.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport)
         write = getattr(self.transport, "writeSomeData", None) if plain else None
@@ -227,6 +233,8 @@ class HandshakeProtocol(Protocol):
         """
         Let another protocol have the connection, see L{xmppbytes.interfaces.ILeg}.
         """
+        if isinstance(self.transport, AcceptedTransport):
+            self.transport.joinReactor()
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = RELAY_READ_SIZE
         self._successor = protocol
@@ -297,13 +305,16 @@ class AcceptingFactory(Factory):
         host: Any,
         deadlines: Deadlines[HandshakeProtocol],
         accepted: Callable[[ITransport], None] | None = None,
+        damper: Undamped | None = None,
     ) -> None:
         """
         @param host: what the connections join.
         @param deadlines: limits the time of their handshakes.
         @param accepted: called with each new connection's transport.
+        @param damper: writes the lines about those that fail; C{None}: each of them.
         """
         self.host = host
+        self.damper = damper or Undamped()
         self.deadlines = deadlines
         self.accepted = accepted
 
@@ -316,10 +327,21 @@ class AcceptingFactory(Factory):
         return connection
 
 
+def peerAddress(transport: Any) -> str:
+    """
+    Tell the IP address of the other end of a connection, as people write it.
+    """
+    if isinstance(transport, AcceptedTransport):
+        return plainPeer(transport.host)
+    return plainPeer(str(getattr(transport.getPeer(), "host", "?")))
+
+
 def prepareConnection(transport: Any) -> None:
     """
     Set what every connection of ours wants: no Nagle delay, keepalive, and small reads for now.
     """
+    if isinstance(transport, AcceptedTransport):
+        return
     if ITCPTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)

@@ -11,16 +11,15 @@ import errno
 import os
 import select
 import socket
-import struct
 from collections.abc import Callable
-from fcntl import ioctl
-from termios import FIONREAD
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.core.acceptedtransport import AcceptedTransport
+from xmppbytes.core.rawsocket import unread
 from xmppbytes.interfaces import IHangupWatch
 
 # How often, in seconds, the portable watch looks.
@@ -53,6 +52,9 @@ class EpollWatch:
         """
         See L{IHangupWatch}.
         """
+        if isinstance(transport, AcceptedTransport):
+            transport.watchHangup(gone)
+            return
         descriptor = transport.fileno()
         self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLET)
         if not self._watched:
@@ -64,6 +66,9 @@ class EpollWatch:
         """
         See L{IHangupWatch}.
         """
+        if isinstance(transport, AcceptedTransport):
+            transport.watchHangup(None)
+            return
         if transport not in self._descriptorOf:
             return
         descriptor = self._forget(transport)
@@ -94,7 +99,7 @@ class EpollWatch:
             if descriptor not in self._watched:
                 continue
             transport, gone = self._watched[descriptor]
-            if events & (select.EPOLLHUP | select.EPOLLERR) or _unread(descriptor) == 0:
+            if events & (select.EPOLLHUP | select.EPOLLERR) or unread(descriptor) == 0:
                 self.unwatch(transport)
                 gone()
 
@@ -164,11 +169,6 @@ class NoHangupWatch:
         """
         See L{IHangupWatch}.
         """
-
-
-def _unread(descriptor: int) -> int:
-    count: int = struct.unpack("i", ioctl(descriptor, FIONREAD, b"\0\0\0\0"))[0]
-    return count
 
 
 def _isGone(descriptor: int) -> bool:

@@ -18,7 +18,8 @@ class Limits:
     @ivar maxSessions: activated bytestreams, in all.
     @ivar maxSessionsPerJid: activated bytestreams of one bare JID as the requester.
     @ivar noticesPerMinute: notifications of UDP success a minute that one IP address causes (of IPv6:
-        one /64), and the same that one account gets.
+        one /64), and the same that one account gets. Beyond the latter, and the next, each address has
+        a small share.
     @ivar maxNoticesPerMinute: the same in all.
     @ivar rateLimit: bytes a second of one bytestream, both directions together; C{None}: no limit.
     """

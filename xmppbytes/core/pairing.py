@@ -128,8 +128,10 @@ class Rendezvous:
         legs = self._legsOf.get(key, ())
         self._checkReady(legs, parties)
         self.sessions.check(parties)
+        del self._legsOf[key]
         for leg in legs:
-            self._forget(leg)
+            self._uncount(leg)
+            self._watch.unwatch(leg.transport)
         try:
             return self.sessions.start(key, parties, *legs)
         except Exception:
@@ -163,12 +165,7 @@ class Rendezvous:
         leg.close(f"no activation within {self.limits.pendingTimeout:g} s")
 
     def _forget(self, leg: ILeg) -> None:
-        key = self._keyOf.pop(leg)
-        self._deadlines.discard(leg)
-        origin = originOf(leg.address)
-        self._perOrigin[origin] -= 1
-        if not self._perOrigin[origin]:
-            del self._perOrigin[origin]
+        key = self._uncount(leg)
         if key is None:
             return
         self._watch.unwatch(leg.transport)
@@ -177,3 +174,17 @@ class Rendezvous:
             self._legsOf[key] = others
         else:
             del self._legsOf[key]
+
+    def _uncount(self, leg: ILeg) -> bytes | None:
+        """
+        Take a leg out of what is limited.
+
+        @return: its key.
+        """
+        self._deadlines.discard(leg)
+        origin = originOf(leg.address)
+        if self._perOrigin[origin] > 1:
+            self._perOrigin[origin] -= 1
+        else:
+            del self._perOrigin[origin]
+        return self._keyOf.pop(leg)

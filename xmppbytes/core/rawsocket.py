@@ -6,18 +6,22 @@ platform can splice them.
 import os
 import socket
 import struct
+from array import array
+from fcntl import ioctl
+from termios import FIONREAD
 
 from xmppbytes.core.pipes import PAGE
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+FINISH_ON_CLOSE = struct.pack("ii", 0, 0)
+_waiting = array("i", [0])
 
 
-def _borrowed(descriptor: int) -> socket.socket:
+def _borrowed(descriptor: int) -> socket.SocketType:
     """
     A socket object that does not ask the kernel what it is; to be detached after use.
     """
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
+    return socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
 
 
 def setLinger(descriptor: int, linger: bytes) -> None:
@@ -50,8 +54,16 @@ def closeSocket(descriptor: int, finish: bool) -> None:
 
     @param finish: in good order; else it is reset.
     """
-    setLinger(descriptor, _FINISH_ON_CLOSE if finish else _RESET_ON_CLOSE)
+    setLinger(descriptor, FINISH_ON_CLOSE if finish else RESET_ON_CLOSE)
     os.close(descriptor)
+
+
+def unread(descriptor: int) -> int:
+    """
+    Tell how many bytes wait to be read.
+    """
+    ioctl(descriptor, FIONREAD, _waiting, True)
+    return _waiting[0]
 
 
 def spliceWorks() -> bool:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.usage import NoUsage, UsageRecord
@@ -21,6 +22,11 @@ from xmppbytes.interfaces import ILeg, IRelayedSession, IRelayEngine, IUsage
 # Idleness is looked for in rounds, so that it costs a session nothing while bytes move: at most a
 # tenth of the timeout late.
 _IDLE_ROUNDS = 10
+_ACTIVATED = "Activated {summary}"
+_ENDED = "Ended {summary}"
+# How many lines of each a second, before they are only counted. A line takes longer to write than a
+# bytestream to start; the usage log has them all.
+LINES_A_SECOND = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,9 @@ class Sessions:
         self._engines = tuple(engines)
         self._usage = usage or NoUsage()
         self._now = now
+        # Twisted makes a logger anew each time that it is asked for.
+        self._log = self.log
+        self._damper = LogDamper(clock, LINES_A_SECOND, LINES_A_SECOND, period=1.0)
         self._byKey: dict[bytes, Session] = {}
         self._byRequest: dict[tuple[str, str], Session] = {}
         self._perAccount: Counter[str] = Counter()
@@ -158,12 +167,13 @@ class Sessions:
         except Exception:
             self._remove(session)
             raise
-        # One field that is formatted here: the log's own formatting is slow, and this is a hot path.
-        self.log.info(
-            "Activated {summary}",
-            summary=f"{parties}: {first.address} and {second.address}, relay {engine.name}",
-            session=session,
-        )
+        if self._damper.permits(self._log, parties.account, _ACTIVATED):
+            # One field that is formatted here: the log's own formatting is slow.
+            self._log.info(
+                _ACTIVATED,
+                summary=f"{parties}: {first.address} and {second.address}, relay {engine.name}",
+                session=session,
+            )
         return session
 
     def setLimits(self, limits: Limits) -> None:
@@ -193,6 +203,12 @@ class Sessions:
         for session in self:
             session.relayed.abort(outcome)
 
+    def finishLog(self) -> None:
+        """
+        Log now how many lines were left out lately: the service ends.
+        """
+        self._damper.flush()
+
     def _remove(self, session: Session) -> None:
         parties = session.parties
         del self._byKey[session.key]
@@ -204,13 +220,14 @@ class Sessions:
     def _ended(self, session: Session, outcome: Outcome) -> None:
         self._remove(session)
         record = self._recordOf(session, outcome)
-        sent, returned = record.byteCounts
-        self.log.info(
-            "Ended {summary}",
-            summary=f"{session.parties}: {outcome.value}, "
-            f"{sent} and {returned} bytes in {record.seconds:.3f} s",
-            usage=record,
-        )
+        if self._damper.permits(self._log, session.parties.account, _ENDED):
+            sent, returned = record.byteCounts
+            self._log.info(
+                _ENDED,
+                summary=f"{session.parties}: {outcome.value}, "
+                f"{sent} and {returned} bytes in {record.seconds:.3f} s",
+                usage=record,
+            )
         self._usage.record(record)
         if not self._byKey:
             self._becameEmpty()

@@ -23,16 +23,13 @@ The rules of the loop, each of which prevents a stall, a spin or a loss:
 
 import errno
 import os
-from array import array
 from collections.abc import Callable
-from fcntl import ioctl
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
-from termios import FIONREAD
 from typing import Protocol
 
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pipes import PAGE, PipePool
-from xmppbytes.core.rawsocket import closeSocket, shutdownWriting
+from xmppbytes.core.rawsocket import closeSocket, shutdownWriting, unread
 from xmppbytes.core.splicedpair import End, SplicedPair, Tally
 
 # How many events one turn handles before the reactor may look after others, and how many pipes full it
@@ -46,7 +43,6 @@ _ARMED = EPOLLIN | EPOLLRDHUP | EPOLLET
 _ARMED_FOR_ROOM = _ARMED | EPOLLOUT
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_waiting = array("i", [0])
 
 
 class SpliceUnsupported(Exception):
@@ -422,5 +418,4 @@ def _hasBacklog(source: End) -> bool:
     assert pipe is not None
     if source.held < pipe.size or source.pair.bucket is not None:
         return False
-    ioctl(source.descriptor, FIONREAD, _waiting, True)
-    return _waiting[0] >= pipe.size
+    return unread(source.descriptor) >= pipe.size

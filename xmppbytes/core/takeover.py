@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.core.acceptedtransport import AcceptedTransport
 from xmppbytes.core.leg import LegKind
 from xmppbytes.interfaces import ILeg
 
@@ -110,7 +111,9 @@ def acceptable(first: ILeg, second: ILeg) -> bool:
     Tell whether two legs are plain TCP connections whose sockets can be taken over.
     """
     return all(
-        leg.kind is LegKind.STREAM and len(leg.early) <= _MAX_EARLY and isTakeable(leg.transport)
+        leg.kind is LegKind.STREAM
+        and len(leg.early) <= _MAX_EARLY
+        and (isinstance(leg.transport, AcceptedTransport) or isTakeable(leg.transport))
         for leg in (first, second)
     )
 
@@ -132,10 +135,13 @@ class PairTakeover:
 
     def begin(self, first: ILeg, second: ILeg) -> None:
         """
-        Take the sockets. C{taken} is never called before this returns.
+        Take the sockets.
         """
         for index, leg in enumerate((first, second)):
-            leg.handOver(Takeover(partial(self._have, index)))
+            if isinstance(leg.transport, AcceptedTransport) and not leg.transport.unsent:
+                self._have(index, leg.transport.release())
+            else:
+                leg.handOver(Takeover(partial(self._have, index)))
 
     def _have(self, index: int, descriptor: int) -> None:
         self._descriptors[index] = descriptor

@@ -23,7 +23,7 @@ PROXY = "proxy.verona.example"
 REQUESTER = "romeo@montague.example/orchard"
 TARGET = "juliet@capulet.example/balcony"
 DATAGRAMS = 5000
-_START_TIMEOUT = 20.0
+_START_TIMEOUT = 60.0
 
 
 def addArguments(parser: argparse.ArgumentParser) -> None:

@@ -121,7 +121,7 @@ class ConnectingProtocol(DTCPProtocol):
         self.dataReceived(b"")
 
     def _tlsAnswered(self, answer: Line) -> None:
-        if answer == Line(OK):
+        if answer.says(OK):
             peer, fingerprint = self._negotiation.peer, self._negotiation.peerFingerprint
             self._asked = _Asked.HANDSHAKE
             self.beginTLS(self._tls.forConnecting(peer, fingerprint), serving=False)

@@ -1,37 +1,53 @@
 """
 The DTCP relay, after the proposal of Dave Smith to standards-jig, 12 December 2002: TCP connections that
-say CREATE and CONNECT, and the tickets on XMPP that decide who may CREATE.
+say CREATE and CONNECT.
 
 It shares the rendezvous, the sessions and the limits of the SOCKS5 proxy. There is no activation: as soon
 as both parties are there they hear OK, and their bytes pass uninterpreted.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
-from twisted.words.xish.domish import Element
+from twisted.words.protocols.jabber.jid import InvalidFormat
 from zope.interface import implementer
 
-from xmppbytes.compat import disco, iwokkel
+from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import AcceptingFactory, HandshakeProtocol
 from xmppbytes.core.leg import LegKind
+from xmppbytes.core.origin import originOf
 from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Parties
-from xmppbytes.dtcp.stanzas import NS_DTCP, Host, Query
 from xmppbytes.dtcp.tickets import Tickets
 from xmppbytes.errors import BytestreamError, KeyTaken, LimitReached, Refused
 from xmppbytes.interfaces import IAccessPolicy, ILeg
 from xmppbytes.jids import prepareJID
-from xmppbytes.stanza import RequestHandler, senderOf
 from xmppbytes.wire.dtcprelay import MAX_REQUEST, Answer, Request, RequestParser, Verb
 
 _PARTIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedParties(Parties):
+    """
+    Parties of an open relay. Anybody may name anybody as the initiator, so it is not the initiator whose
+    limit counts.
+
+    @ivar origin: where the connection of the initiator comes from.
+    """
+
+    origin: str
+
+    @property
+    def account(self) -> str:
+        """
+        See L{Parties}.
+        """
+        return self.origin
 
 
 class DTCPRelay:
@@ -40,14 +56,21 @@ class DTCPRelay:
     """
 
     def __init__(
-        self, rendezvous: Rendezvous, access: IAccessPolicy, tickets: Tickets, open: bool = False
+        self,
+        rendezvous: Rendezvous,
+        access: IAccessPolicy,
+        tickets: Tickets,
+        open: bool = False,
+        damper: Undamped | None = None,
     ) -> None:
         """
         @param rendezvous: where the parties wait; shared with the SOCKS5 proxy.
         @param access: who may be an initiator. May be replaced at any time.
         @param tickets: what was given out over XMPP.
         @param open: accept a CREATE without a ticket: anybody may say to be anybody.
+        @param damper: writes the lines about who was refused; C{None}: each of them.
         """
+        self.damper = damper or Undamped()
         self.access = access
         self.rendezvous = rendezvous
         self.tickets = tickets
@@ -63,7 +86,7 @@ class DTCPRelay:
         key = _keyOf(parties)
         waiting = self.rendezvous.legs(key)
         if request.verb is Verb.CREATE:
-            self._checkCreate(request.key, parties)
+            leg.proved = self._checkCreate(request.key, parties)
         elif not waiting and not self.tickets.isOutstanding(request.key):
             raise Refused("nobody has created a connection of this key and these JIDs")
         if any(isinstance(other, RelayProtocol) and other.verb is request.verb for other in waiting):
@@ -73,15 +96,26 @@ class DTCPRelay:
         if len(waiting) + 1 == _PARTIES:
             self._begin(key, parties)
 
-    def _checkCreate(self, key: bytes, parties: Parties) -> None:
+    def _checkCreate(self, key: bytes, parties: Parties) -> bool:
+        """
+        @return: whether the initiator has proved to be who it says.
+        """
         if not self.access.permits(prepareJID(parties.requester)):
             raise Refused(f"{parties.requester} may not use this relay")
-        if not self.tickets.redeem(key, parties.requester) and not self._open:
+        proved = self.tickets.redeem(key, parties.requester)
+        if not proved and not self._open:
             raise Refused(f"{parties.requester} has no ticket for this CREATE (any more)")
+        return proved
 
     def _begin(self, key: bytes, parties: Parties) -> None:
         legs = self.rendezvous.legs(key)
         sessions = self.rendezvous.sessions
+        for leg in legs:
+            assert isinstance(leg, RelayProtocol)
+            if leg.verb is Verb.CREATE and not leg.proved:
+                parties = ClaimedParties(
+                    parties.requester, parties.target, parties.sid, originOf(leg.address)
+                )
         try:
             if sessions.findRequest(parties.requester, parties.sid) is not None:
                 # Of SOCKS5, whose sids are free text: the activation would be taken for a repetition.
@@ -123,6 +157,7 @@ class RelayProtocol(HandshakeProtocol):
 
     @ivar verb: what it asked for.
     @ivar parties: the parties that it has named.
+    @ivar proved: whether it had a ticket.
     """
 
     log = Logger()
@@ -131,6 +166,7 @@ class RelayProtocol(HandshakeProtocol):
     ready = True
     verb: Verb | None = None
     parties: Parties | None = None
+    proved = False
 
     def __init__(self, relay: DTCPRelay, deadlines: Deadlines[HandshakeProtocol]) -> None:
         """
@@ -166,14 +202,21 @@ class RelayProtocol(HandshakeProtocol):
 
     def _refuse(self, reason: BytestreamError) -> None:
         self._relay.rendezvous.leave(self)
-        self.log.info("The relay refused {address}: {reason}", address=self.address, reason=reason)
+        self._relay.damper.info(
+            self.log,
+            originOf(self.address),
+            "The relay refused {address}: {reason}",
+            address=self.address,
+            reason=reason,
+        )
         self.transport.write(Answer.ERROR.toBytes())
 
     def speaksFor(self, parties: Parties) -> bool:
         """
         See L{ILeg}.
         """
-        return self.parties == parties
+        # The sid is a hash of all that was named.
+        return self.parties is not None and self.parties.sid == parties.sid
 
     def close(self, reason: str) -> None:
         """
@@ -181,7 +224,13 @@ class RelayProtocol(HandshakeProtocol):
         """
         self._relay.rendezvous.leave(self)
         self.abandon()
-        self.log.info("Closed {address}, which was waiting: {reason}", address=self.address, reason=reason)
+        self._relay.damper.info(
+            self.log,
+            originOf(self.address),
+            "Closed {address}, which was waiting: {reason}",
+            address=self.address,
+            reason=reason,
+        )
         self.transport.write(Answer.ERROR.toBytes())
         self.transport.loseConnection()
 
@@ -199,53 +248,3 @@ class RelayFactory(AcceptingFactory):
     """
 
     protocol = RelayProtocol
-
-
-@implementer(iwokkel.IDisco)
-class TicketHandler(RequestHandler):
-    """
-    Gives out tickets to those who may use the relay.
-
-    @ivar hosts: where the relay accepts connections, as it is told to clients.
-    """
-
-    log = Logger()
-    requests = {("get", NS_DTCP, "query"): "onTicketRequest"}
-
-    def __init__(self, relay: DTCPRelay, hosts: Sequence[Host] = ()) -> None:
-        """
-        @param relay: for which the tickets are good.
-        """
-        super().__init__()
-        self.hosts = tuple(hosts)
-        self._relay = relay
-
-    def onTicketRequest(self, iq: Element) -> Element:
-        """
-        Somebody wants to wait for another at the relay.
-        """
-        sender = senderOf(iq)
-        if not self._relay.access.permits(sender):
-            self.log.info("Refused {sender} a relay ticket: not allowed here", sender=sender.full())
-            raise StanzaError(
-                "forbidden",
-                text=f"{sender.full()} may not use this relay; its operator decides who may (allow and deny)",
-            )
-        try:
-            key = self._relay.tickets.issue(sender.full())
-        except LimitReached as e:
-            self.log.info("Refused {sender} a relay ticket: {reason}", sender=sender.full(), reason=e)
-            raise StanzaError("resource-constraint", type="wait", text=str(e)) from e
-        return Query(key, self.hosts).toElement()
-
-    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
-        """
-        See L{iwokkel.IDisco}.
-        """
-        return [] if nodeIdentifier else [disco.DiscoFeature(NS_DTCP)]
-
-    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[object]:
-        """
-        See L{iwokkel.IDisco}.
-        """
-        return []

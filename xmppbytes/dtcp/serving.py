@@ -101,7 +101,7 @@ class ServingProtocol(DTCPProtocol):
             self._connectRequested(message)
         elif self._answered:
             self._acknowledged(message)
-        elif message.word == STARTTLS:
+        elif message.says(STARTTLS):
             self._startTLS()
         elif message.word == KEY:
             self._keyGiven(message.argument or b"")
@@ -167,7 +167,7 @@ class ServingProtocol(DTCPProtocol):
             self.proceed()
 
     def _acknowledged(self, message: Line) -> None:
-        if message != Line(OK):
+        if not message.says(OK):
             self.fail(WireError("something else than ok followed our answer to its key"))
             return
         assert self._negotiation is not None

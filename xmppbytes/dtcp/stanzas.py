@@ -272,6 +272,7 @@ def _textOf(error: Element | None) -> str:
 
 def _port(text: str) -> int | None:
     text = text.strip()
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) < 65536:
+    # Not longer than a port is: int() of a stranger's digits would cost what he likes.
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 0 < int(text) < 65536:
         return None
-    return int(text[:6])
+    return int(text)

@@ -18,6 +18,7 @@ from xmppbytes.errors import ConfigurationError, NotReachable
 from xmppbytes.linklocal.browser import Browser
 from xmppbytes.linklocal.names import instanceName
 from xmppbytes.linklocal.roster import Buddy, Roster
+from xmppbytes.linklocal.timers import cancelAll
 from xmppbytes.wire.mdns import Question, Record, fold
 
 # What fits in one UDP datagram of IPv4 beside the names.
@@ -171,9 +172,7 @@ class _Fetch:
         self._done.errback(NotReachable("nobody has answered with the avatar of this hash"))
 
     def _end(self) -> None:
-        for call in self._calls:
-            if call.active():
-                call.cancel()
+        cancelAll(self._calls)
         for browser in self._browsers:
             browser.unwatch(self._heard)
 

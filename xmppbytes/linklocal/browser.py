@@ -14,9 +14,12 @@ from twisted.names import dns
 from xmppbytes.errors import WireError
 from xmppbytes.linklocal.answering import PerSecond
 from xmppbytes.linklocal.cache import Cache
+from xmppbytes.linklocal.doubts import Doubts
 from xmppbytes.linklocal.ilink import ILinkPort
 from xmppbytes.linklocal.names import SERVICE, foldText, instanceName, presenceName
+from xmppbytes.linklocal.people import concerned, isPerson, pointsToPerson
 from xmppbytes.linklocal.responder import DATAGRAM_ROOM
+from xmppbytes.linklocal.timers import cancelAll
 from xmppbytes.wire.dnsdata import pointerOf, serviceOf
 from xmppbytes.wire.mdns import Message, Name, Question, Record, fold
 from xmppbytes.wire.mdnspack import pack
@@ -29,9 +32,6 @@ LONGEST_INTERVAL = 3600.0
 TEXT_RETRIES = (0.1, 1.0, 3.0, 9.0)
 # Strangers may announce any number of people in one datagram: their texts are asked for at this pace.
 TEXT_QUESTIONS_PER_SECOND = 50
-# A name for which nobody answers is forgotten after this time (RFC 6762 section 10.4).
-CONFIRM_AT = (0.0, 1.0, 3.0)
-CONFIRM_TIMEOUT = 5.0
 
 _ADDRESSES = (dns.A, dns.AAAA)
 
@@ -62,7 +62,7 @@ class Browser:
         self._interval = FIRST_INTERVAL
         self._query: IDelayedCall | None = None
         self._retries: dict[str, IDelayedCall] = {}
-        self._confirming: dict[str, list[IDelayedCall]] = {}
+        self._doubts = Doubts(clock, self._askService, self._unconfirmed)
         # How many pointers lead to each instance: more than one when they differ in case.
         self._pointers: dict[Name, int] = {}
         self._lastPointerQuery = float("-inf")
@@ -80,11 +80,10 @@ class Browser:
         """
         Ask no more, and forget everything without telling.
         """
-        calls = [call for group in self._confirming.values() for call in group]
-        _cancel([*calls, *self._retries.values(), *([self._query] if self._query else [])])
+        cancelAll([*self._retries.values(), *([self._query] if self._query else [])])
         self._query = None
         self._retries.clear()
-        self._confirming.clear()
+        self._doubts.clear()
         self._pointers.clear()
         self.cache.clear()
 
@@ -117,6 +116,9 @@ class Browser:
         """
         for datagram in pack(Message(questions=tuple(questions), answers=known), DATAGRAM_ROOM):
             self._link.send(datagram)
+
+    def _askService(self, name: str) -> None:
+        self.ask([Question(instanceName(name), dns.SRV)])
 
     def _refresh(self, record: Record) -> None:
         if record.type == dns.PTR:
@@ -156,20 +158,22 @@ class Browser:
         Take in an answer or announcement.
         """
         records = [record for record in (*message.answers, *message.additionals) if record.cls == dns.IN]
-        pointers = [record for record in records if _pointsToPerson(record)]
+        pointers = [record for record in records if pointsToPerson(record)]
         news = self.cache.add(pointers)
         self._count(news, 1)
         # Data of somebody to whom nobody points would only take up room: it comes again with the pointer.
-        services = [record for record in records if _isPerson(record) and self._isWanted(record.name)]
+        services = [record for record in records if isPerson(record) and self._isWanted(record.name)]
         news += self.cache.add(services)
         hosts = self._hostsOf(services)
         self.cache.add(
             [record for record in records if record.type in _ADDRESSES and fold(record.name) in hosts]
         )
-        self._confirmed(services)
+        for record in services:
+            if record.type == dns.SRV and record.ttl:
+                self._doubts.settle(presenceName(record.name) or "")
         # The text of somebody who is being called may come after his pointer has ended: he has left, and
         # nothing would ever take him out of the roster again.
-        for name in filter(self.isPublished, dict.fromkeys(_concerned(news))):
+        for name in filter(self.isPublished, dict.fromkeys(concerned(news))):
             if self.text(name) is None:
                 self._retryText(name, 0)
             self._changed(name)
@@ -227,10 +231,9 @@ class Browser:
                 self._changed(name)
 
     def _forget(self, name: str) -> None:
-        calls = [*self._confirming.pop(foldText(name), ())]
+        self._doubts.settle(name)
         if foldText(name) in self._retries:
-            calls.append(self._retries.pop(foldText(name)))
-        _cancel(calls)
+            self._retries.pop(foldText(name)).cancel()
         self.cache.drop(instanceName(name), dns.SRV)
         self.cache.drop(instanceName(name), dns.TXT)
 
@@ -241,21 +244,10 @@ class Browser:
         Ask whether somebody is still there, because he could not be reached; forget him if nobody
         answers.
         """
-        if foldText(name) in self._confirming or not self.isPublished(name):
-            return
-        questions = [Question(instanceName(name), dns.SRV)]
-        calls = [self._clock.callLater(delay, self.ask, questions) for delay in CONFIRM_AT]
-        calls.append(self._clock.callLater(CONFIRM_TIMEOUT, self._unconfirmed, name))
-        self._confirming[foldText(name)] = calls
-
-    def _confirmed(self, services: list[Record]) -> None:
-        for record in services if self._confirming else ():
-            name = foldText(presenceName(record.name) or "")
-            if record.type == dns.SRV and record.ttl and name in self._confirming:
-                _cancel(self._confirming.pop(name))
+        if self.isPublished(name):
+            self._doubts.raiseAbout(name)
 
     def _unconfirmed(self, name: str) -> None:
-        del self._confirming[foldText(name)]
         wanted = fold(instanceName(name))
         for entry in self.cache.get(SERVICE, dns.PTR):
             if fold(pointerOf(entry.record)) == wanted:
@@ -290,34 +282,3 @@ class Browser:
             self._wanted[fold(name)] = left
         else:
             del self._wanted[fold(name)]
-
-
-def _pointsToPerson(record: Record) -> bool:
-    return (
-        record.type == dns.PTR
-        and fold(record.name) == SERVICE
-        and presenceName(pointerOf(record)) is not None
-    )
-
-
-def _isPerson(record: Record) -> bool:
-    return record.type in (dns.SRV, dns.TXT) and presenceName(record.name) is not None
-
-
-def _concerned(news: list[Record]) -> list[str]:
-    """
-    Name the persons whose pointer or text has come.
-    """
-    names = []
-    for record in news:
-        if record.type != dns.SRV:
-            name = presenceName(pointerOf(record) if record.type == dns.PTR else record.name)
-            if name is not None:
-                names.append(name)
-    return names
-
-
-def _cancel(calls: list[IDelayedCall]) -> None:
-    for call in calls:
-        if call.active():
-            call.cancel()

@@ -8,6 +8,7 @@ from random import Random
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from xmppbytes.linklocal.pace import PerMinute
 from xmppbytes.wire.mdns import Name, Record, fold
 
 # Strangers fill this: everything beyond is not remembered.
@@ -70,7 +71,7 @@ class Cache:
         self._entries: dict[Key, dict[Identity, Entry]] = {}
         self._count = 0
         self._bytes = 0
-        self._full = False
+        self._complaints = PerMinute(clock.seconds, 1, 1)
 
     def __len__(self) -> int:
         return self._count
@@ -124,10 +125,8 @@ class Cache:
             and self._bytes + len(record.data) <= MAX_BYTES
             and len(siblings) < MAX_PER_KEY
         ):
-            self._full = False
             return True
-        if not self._full:
-            self._full = True
+        if self._complaints.admits(""):
             self.log.warn("too many records on this link: no more are remembered until some expire")
         return False
 

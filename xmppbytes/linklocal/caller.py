@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from xmppbytes.connecting.racing import Attempt, RaceTiming, race
 from xmppbytes.errors import NotReachable
-from xmppbytes.linklocal.discovery import Discovery
+from xmppbytes.linklocal.neighbours import Neighbours
 from xmppbytes.linklocal.resolver import Location
 from xmppbytes.linklocal.stream import PeerStream
 
@@ -30,7 +30,7 @@ class Caller:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, discovery: Discovery, make: Callable[[str], PeerStream]) -> None:
+    def __init__(self, reactor: Any, discovery: Neighbours, make: Callable[[str], PeerStream]) -> None:
         """
         @param reactor: connects, tells the time.
         @param discovery: knows who is where.

@@ -15,9 +15,9 @@ from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
 from xmppbytes.core.throttle import BURST_SECONDS, TokenBucket
-from xmppbytes.errors import BytestreamError, WireError
+from xmppbytes.errors import BytestreamError
 from xmppbytes.linklocal.tcp import scopedAddress, tune, unacknowledgedBytes
-from xmppbytes.linklocal.xmlparser import StreamParser
+from xmppbytes.xmlparser import StreamBroken, StreamParser
 
 NS_STREAMS = "http://etherx.jabber.org/streams"
 NS_CLIENT = "jabber:client"
@@ -152,8 +152,8 @@ class XmlConnection(Protocol):
         self._throttleReading()
         try:
             self._parser.feed(data)
-        except WireError as error:
-            self.fail("not-well-formed", error)
+        except StreamBroken as error:
+            self.fail(error.condition, error)
 
     def _throttleReading(self) -> None:
         if self._throttle is None and self._bucket.room() <= 0:

@@ -9,20 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
-from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from xmppbytes.errors import NotReachable
 from xmppbytes.linklocal.avatar import COMFORTABLE, sha1
-from xmppbytes.linklocal.browser import Browser
 from xmppbytes.linklocal.ilink import IInterfaceSource, LinkOpener, NetworkInterface
 from xmppbytes.linklocal.linksession import LinkSession
 from xmppbytes.linklocal.names import hostName, instanceName, presenceNames
+from xmppbytes.linklocal.neighbours import Neighbours
 from xmppbytes.linklocal.own import OwnRecords
 from xmppbytes.linklocal.presence import Presence
-from xmppbytes.linklocal.resolver import Location, scoped
-from xmppbytes.linklocal.roster import Buddy, Roster
+from xmppbytes.linklocal.roster import Roster
 from xmppbytes.linklocal.zone import Zone
 
 # Between the goodbye of the old avatar and the new one: with both at once, other caches keep the old.
@@ -33,7 +30,7 @@ CONFLICT_WINDOW = 10.0
 CONFLICT_DELAY = 5.0
 
 
-class Discovery:
+class Discovery(Neighbours):
     """
     Publishes one person, and fills a roster with the others.
     """
@@ -57,13 +54,12 @@ class Discovery:
         @param roster: gets the others.
         @param signedOn: called with our presence name each time it was won on all links.
         """
+        super().__init__(roster)
         self._clock = clock
         self._random = random
         self._interfaces = interfaces
         self._opener = opener
-        self.roster = roster
         self._signedOn = signedOn
-        self._sessions: dict[int, LinkSession] = {}
         self._own = OwnRecords(clock)
         self._conflicts: deque[float] = deque(maxlen=MANY_CONFLICTS)
         self._presence = Presence()
@@ -270,65 +266,3 @@ class Discovery:
             self._newHost()
         for session in self._sessions.values():
             session.responder.publish(self._zone(session.interface), CONFLICT_DELAY if self._slow else None)
-
-    # Finding others
-
-    def browsers(self, buddy: Buddy) -> list[Browser]:
-        """
-        Give the browsers of the links on which somebody is seen.
-        """
-        return [s.browser for s in self._sessions.values() if s.interface.name in buddy.links]
-
-    def resolve(self, name: str) -> Deferred[list[Location]]:
-        """
-        Ask where somebody can be reached right now.
-
-        @return: fires with the locations, one for each link on which the person is; fails with
-            L{NotReachable}.
-        """
-        sessions = [s for s in self._sessions.values() if s.browser.isPublished(name)]
-        if not sessions:
-            return fail(NotReachable(f"nobody of the name {name} is on any link: look at the roster"))
-        asked = DeferredList([session.resolve(name) for session in sessions], consumeErrors=True)
-
-        def collect(results: list[tuple[bool, Location]]) -> list[Location]:
-            found = [location for success, location in results if success]
-            if not found:
-                raise NotReachable(f"nobody tells where {name} can be reached: try again later")
-            return found
-
-        return asked.addCallback(collect)
-
-    def knownAddresses(self, name: str) -> set[str]:
-        """
-        Give the addresses that somebody was last heard to have, on any link, with scope.
-        """
-        return {one for session in self._sessions.values() for one in session.knownAddresses(name)}
-
-    def confirm(self, name: str) -> None:
-        """
-        Find out whether somebody who could not be reached is still there.
-        """
-        for session in self._sessions.values():
-            session.browser.confirm(name)
-
-    def everybody(self, interface: str) -> list[str]:
-        """
-        Name everybody on one link, ourselves left out.
-        """
-        return [buddy.name for buddy in self.roster if interface in buddy.links]
-
-    def ownAddresses(self, interface: str) -> tuple[str, ...]:
-        """
-        Give our addresses on one link, link-local IPv6 ones with their scope.
-        """
-        for session in self._sessions.values():
-            if session.interface.name == interface:
-                return tuple(scoped(address, interface) for address in session.interface.addresses)
-        return ()
-
-    def interfaces(self) -> list[NetworkInterface]:
-        """
-        The interfaces of the links on which we are.
-        """
-        return [session.interface for session in self._sessions.values()]

@@ -6,23 +6,16 @@ control connection. docs/linklocal.md has the table of events.
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from xmppbytes.linklocal.mesh import safetyText
+from xmppbytes.linklocal.pace import LineDamper
 from xmppbytes.linklocal.pins import Pin
 from xmppbytes.linklocal.roster import Buddy
+from xmppbytes.linklocal.safety import safety, safetyText
 from xmppbytes.linklocal.stream import PeerStream
 
 Event = dict[str, Any]
-
-
-def safety(stream: PeerStream | None) -> Event:
-    """
-    Tell how safe a stream is: whether it is encrypted, and whether the key is the one known from before.
-    """
-    if stream is None:
-        return {"tls": False, "pinned": False}
-    return {"tls": stream.tls, "pinned": stream.pin is Pin.SAME}
 
 
 def describe(buddy: Buddy) -> Event:
@@ -57,7 +50,14 @@ class EventHub:
 
     log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
+        """
+        @param clock: the reactor, or a L{twisted.internet.task.Clock}.
+        """
+        # Who changes his status, or his name, a hundred times a second is not to fill the disk; nor is what
+        # he says, of which people say less.
+        self._presenceLines = LineDamper(clock)
+        self._textLines = LineDamper(clock, each=60)
         self._listeners: list[Callable[[Event], None]] = []
         self.streamOf: Callable[[str], PeerStream | None] = lambda name: None
 
@@ -80,44 +80,55 @@ class EventHub:
         for listener in list(self._listeners):
             listener({"event": event, **values})
 
+    def stop(self) -> None:
+        """
+        Log what was left out so far.
+        """
+        self._presenceLines.stop()
+        self._textLines.stop()
+
     # The roster's listener
 
     def buddyOn(self, buddy: Buddy) -> None:
         """
         Somebody is there.
         """
-        self.log.info(
-            "{name} is here: {status} {message!r}",
-            name=buddy.name,
-            status=buddy.presence.status,
-            message=buddy.presence.message,
-        )
+        if self._presenceLines.admits(buddy.name):
+            self.log.info(
+                "{name} is here: {status} {message!r}",
+                name=buddy.name,
+                status=buddy.presence.status,
+                message=buddy.presence.message,
+            )
         self.emit("buddy-on", **describe(buddy))
 
     def buddyStatus(self, buddy: Buddy) -> None:
         """
         Somebody tells something else.
         """
-        self.log.info(
-            "{name} is {status} {message!r}",
-            name=buddy.name,
-            status=buddy.presence.status,
-            message=buddy.presence.message,
-        )
+        if self._presenceLines.admits(buddy.name):
+            self.log.info(
+                "{name} is {status} {message!r}",
+                name=buddy.name,
+                status=buddy.presence.status,
+                message=buddy.presence.message,
+            )
         self.emit("buddy-status", **describe(buddy))
 
     def buddyIcon(self, buddy: Buddy) -> None:
         """
         Somebody has another avatar.
         """
-        self.log.info("{name} has the avatar {path}", name=buddy.name, path=buddy.iconPath)
+        if self._presenceLines.admits(buddy.name):
+            self.log.info("{name} has the avatar {path}", name=buddy.name, path=buddy.iconPath)
         self.emit("buddy-icon", name=buddy.name, path=buddy.iconPath, sha1=buddy.iconHash)
 
     def buddyOff(self, buddy: Buddy) -> None:
         """
         Somebody has left.
         """
-        self.log.info("{name} has left", name=buddy.name)
+        if self._presenceLines.admits(buddy.name):
+            self.log.info("{name} has left", name=buddy.name)
         self.emit("buddy-off", name=buddy.name)
 
     # The mesh's listener
@@ -148,10 +159,11 @@ class EventHub:
         Somebody says something to us.
         """
         stream = self.streamOf(name)
-        self.log.info(
-            "{name} says ({safety}): {text!r}",
-            name=name,
-            safety=safetyText(stream) if stream is not None else "stream closed",
-            text=text,
-        )
+        if self._textLines.admits(name):
+            self.log.info(
+                "{name} says ({safety}): {text!r}",
+                name=name,
+                safety=safetyText(stream) if stream is not None else "stream closed",
+                text=text,
+            )
         self.emit("im", **{"from": name}, text=text, **safety(stream))

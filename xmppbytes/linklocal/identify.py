@@ -10,15 +10,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from xmppbytes.errors import NotReachable, Refused
-from xmppbytes.linklocal.discovery import Discovery
 from xmppbytes.linklocal.names import foldText
+from xmppbytes.linklocal.neighbours import Neighbours
+from xmppbytes.linklocal.pace import PerMinute
 from xmppbytes.linklocal.resolver import Location
 
 # Somebody may connect right after announcing himself, before we have heard of him.
 PATIENCE = 2.0
 _STEP = 0.25
-# How many people's addresses are asked for on behalf of one connection that names nobody.
+# Connections that name nobody: for how many people's addresses is asked on behalf of one, and how often a
+# minute on behalf of one address, and of all. Who answers is known for the next two minutes.
 MAX_CANDIDATES = 64
+ASKING_PER_ADDRESS = 3
+ASKING_IN_ALL = 20
 
 
 class Identifier:
@@ -26,13 +30,14 @@ class Identifier:
     Finds the name that belongs to an address.
     """
 
-    def __init__(self, clock: IReactorTime, discovery: Discovery) -> None:
+    def __init__(self, clock: IReactorTime, discovery: Neighbours) -> None:
         """
         @param clock: the reactor, or a L{twisted.internet.task.Clock}.
         @param discovery: knows who is where.
         """
         self._clock = clock
         self._discovery = discovery
+        self._asking = PerMinute(clock.seconds, ASKING_PER_ADDRESS, ASKING_IN_ALL)
 
     def identify(self, address: str, ownAddress: str, claimed: str | None) -> "Deferred[str]":
         """
@@ -47,22 +52,31 @@ class Identifier:
         return Deferred.fromCoroutine(self._identify(address, ownAddress, claimed))
 
     async def _identify(self, address: str, ownAddress: str, claimed: str | None) -> str:
-        link = self._linkOf(address, ownAddress)
+        link = self._discovery.linkOf(address, ownAddress)
         if link is None:
             raise Refused(f"{address} has come over no link that we are on: XMPP is for neighbours here")
         if claimed is not None:
             return await self._claimed(address, link, claimed)
-        # First those of whom the address is known already: among many people none of them is passed over.
-        names = sorted(
-            self._discovery.everybody(link),
-            key=lambda one: address not in self._discovery.knownAddresses(one),
-        )
-        found = await self._owners(address, link, names[:MAX_CANDIDATES])
+        found = await self._unclaimed(address, link)
         if len(found) != 1:
             raise Refused(
                 f"{address} does not say who it is, and belongs to {', '.join(found) or 'nobody'} on {link}"
             )
         return found[0]
+
+    async def _unclaimed(self, address: str, link: str) -> list[str]:
+        """
+        Name everybody who has an address. Usually that is known. Those of whom nothing is known are asked,
+        since there may be a second one on the same machine; the others only if nobody else fits.
+        """
+        known = {name: self._discovery.knownAddresses(name, link) for name in self._discovery.everybody(link)}
+        found = [name for name, addresses in known.items() if address in addresses]
+        asked = [name for name, addresses in known.items() if not addresses]
+        if not found:
+            asked += [name for name, addresses in known.items() if addresses]
+        if len(found) < 2 and asked and self._asking.admits(address):
+            found += await self._owners(address, link, asked[:MAX_CANDIDATES])
+        return found
 
     async def _claimed(self, address: str, link: str, claimed: str) -> str:
         waited = 0.0
@@ -96,11 +110,3 @@ class Identifier:
             return set()
 
         return self._discovery.resolve(name).addCallback(onLink).addErrback(nowhere)
-
-    def _linkOf(self, address: str, ownAddress: str) -> str | None:
-        scope = address.partition("%")[2]
-        for interface in self._discovery.interfaces():
-            own = self._discovery.ownAddresses(interface.name)
-            if scope == interface.name or (not scope and ownAddress in own):
-                return interface.name
-        return None

@@ -2,46 +2,15 @@
 What an XML stream asks of the mesh that it belongs to.
 """
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.words.xish.domish import Element
 
-from xmppbytes.linklocal.pins import PinStore
-from xmppbytes.tls import Identity
+from xmppbytes.linklocal.safety import Security
 
 if TYPE_CHECKING:
     from xmppbytes.linklocal.stream import PeerStream
-
-
-class TLSPolicy(Enum):
-    """
-    Whether streams are encrypted.
-
-    @cvar OFF: never.
-    @cvar OPTIONAL: with everybody who can, and with everybody whose key is pinned.
-    @cvar REQUIRED: no stream without.
-    """
-
-    OFF = "off"
-    OPTIONAL = "optional"
-    REQUIRED = "required"
-
-
-@dataclass(frozen=True)
-class Security:
-    """
-    How streams are secured.
-
-    @ivar identity: our own key and certificate.
-    @ivar pins: the keys of others.
-    """
-
-    policy: TLSPolicy
-    identity: Identity
-    pins: PinStore
 
 
 class IStreamOwner(Protocol):

@@ -12,12 +12,14 @@ from twisted.logger import Logger
 from xmppbytes.errors import WireError
 from xmppbytes.linklocal.browser import Browser
 from xmppbytes.linklocal.ilink import PORT, LinkOpener, NetworkInterface, Source
+from xmppbytes.linklocal.pace import LineDamper
 from xmppbytes.linklocal.resolver import Location, Resolution
 from xmppbytes.linklocal.responder import Responder
 from xmppbytes.wire.mdns import Message, Record
 
-# A broken or hostile host is logged this often at most.
-_COMPLAINTS = 10
+# How many lines a minute there may be about broken datagrams: of one host, of all.
+_COMPLAINTS = 5
+_COMPLAINTS_IN_ALL = 30
 
 
 class LinkSession:
@@ -41,7 +43,7 @@ class LinkSession:
     ) -> None:
         self._clock = clock
         self.interface = interface
-        self._complaints = 0
+        self._lines = LineDamper(clock, _COMPLAINTS, _COMPLAINTS_IN_ALL)
         self.port = opener(interface, self.datagram)
         self.responder = Responder(clock, random, self.port, isOurs, established, conflict)
         self.browser = Browser(clock, random, self.port, changed, gone)
@@ -60,8 +62,7 @@ class LinkSession:
         try:
             message = Message.parse(datagram)
         except WireError as error:
-            if self._complaints < _COMPLAINTS:
-                self._complaints += 1
+            if self._lines.admits(source[0]):
                 self.log.info(
                     "ignored a datagram from {source} on {link}: {error}",
                     source=source[0],
@@ -104,3 +105,4 @@ class LinkSession:
             self.responder.silence()
         self.browser.stop()
         self.port.close()
+        self._lines.stop()

@@ -52,6 +52,14 @@ def presenceName(name: Name) -> str | None:
     return text if text and not _hasControls(text) else None
 
 
+def speaker(name: str) -> str:
+    """
+    Write a name so that a text can follow behind a colon: with a colon of its own it would look like
+    somebody else's name and what he says.
+    """
+    return f'"{name}"' if ":" in name else name
+
+
 def _hasControls(text: str) -> bool:
     # Format characters turn the direction of a line or cannot be seen at all: with them anybody could bear a
     # name that looks like another one. The two joiners are letters' business.

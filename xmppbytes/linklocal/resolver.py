@@ -13,6 +13,7 @@ from xmppbytes.connecting.addresses import parseAddress
 from xmppbytes.errors import NotReachable, WireError
 from xmppbytes.linklocal.browser import Browser
 from xmppbytes.linklocal.names import instanceName
+from xmppbytes.linklocal.timers import cancelAll
 from xmppbytes.wire.dnsdata import Service, addressOf, serviceOf
 from xmppbytes.wire.mdns import Name, Question, Record
 
@@ -78,6 +79,7 @@ class Resolution:
         self._started = clock.seconds()
         self._hosts: set[Name] = set()
         self._done: Deferred[Location] = Deferred(lambda _: self._finish())
+        self._asks: list[IDelayedCall] = []
         self._calls: list[IDelayedCall] = []
         self._settling = False
 
@@ -90,8 +92,7 @@ class Resolution:
         """
         self._browser.want(self._instance)
         self._browser.watch(self._heard)
-        for delay in ASK_AT:
-            self._calls.append(self._clock.callLater(delay, self._ask))
+        self._asks = [self._clock.callLater(delay, self._ask) for delay in ASK_AT]
         self._calls.append(self._clock.callLater(TIMEOUT, self._timedOut))
         # What came within the last second is as good as an answer; nobody would repeat it anyway.
         self._heard([])
@@ -127,6 +128,7 @@ class Resolution:
                 self._browser.ask([Question(service.target, dns.A), Question(service.target, dns.AAAA)])
         if self._addresses(service, self._started - FRESH):
             self._settling = True
+            cancelAll(self._asks)
             self._calls.append(self._clock.callLater(SETTLE, self._settle))
 
     def _service(self, since: float) -> Service | None:
@@ -175,9 +177,7 @@ class Resolution:
         self._browser.unwatch(self._heard)
         for name in (self._instance, *self._hosts):
             self._browser.unwant(name)
-        for call in self._calls:
-            if call.active():
-                call.cancel()
+        cancelAll([*self._asks, *self._calls])
         if isinstance(outcome, Location):
             self._done.callback(outcome)
         elif outcome is not None:

@@ -11,11 +11,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from xmppbytes.linklocal.names import foldText
+from xmppbytes.linklocal.pace import PerMinute
 from xmppbytes.linklocal.presence import Presence
+from xmppbytes.linklocal.timers import cancelAll
 
 MAX_BUDDIES = 2048
 # How long a person without a text record is waited for before he is shown without one.
 TEXT_PATIENCE = 1.5
+# Who tells something else more often than this, which no responder may, is told about so often only: the
+# last of what he tells counts.
+STATUS_INTERVAL = 1.0
 
 
 @dataclass
@@ -79,9 +84,12 @@ class Roster:
         self._buddies: dict[str, Buddy] = {}
         self._texts: dict[str, dict[str, tuple[float, bytes]]] = {}
         self._waiting: dict[str, IDelayedCall] = {}
+        # When each person's last change was told; and those changes that are told later.
+        self._changed: dict[str, float] = {}
+        self._changing: dict[str, IDelayedCall] = {}
         self._listeners: list[IRosterListener] = []
         self._own = ""
-        self._full = False
+        self._complaints = PerMinute(clock.seconds, 1, 1)
 
     def addListener(self, listener: IRosterListener) -> None:
         """
@@ -127,8 +135,7 @@ class Roster:
         self._review(key)
 
     def _complain(self) -> None:
-        if not self._full:
-            self._full = True
+        if self._complaints.admits(""):
             self.log.warn(
                 "more than {count} people are announced: the others are not shown", count=MAX_BUDDIES
             )
@@ -147,7 +154,6 @@ class Roster:
         if not buddy.links:
             del self._buddies[key]
             self._texts.pop(key, None)
-            self._full = False
 
     def linkLost(self, link: str) -> None:
         """
@@ -170,9 +176,9 @@ class Roster:
         """
         Wait for nothing any more.
         """
-        for call in self._waiting.values():
-            call.cancel()
+        cancelAll([*self._waiting.values(), *self._changing.values()])
         self._waiting.clear()
+        self._changing.clear()
 
     def _review(self, key: str) -> None:
         """
@@ -185,6 +191,9 @@ class Roster:
         wanted = bool(buddy.links) and key != self._own
         if not wanted:
             self._cancelWait(key)
+            self._changed.pop(key, None)
+            if key in self._changing:
+                self._changing.pop(key).cancel()
             if buddy.shown:
                 buddy.shown = False
                 self._tell("buddyOff", buddy)
@@ -202,8 +211,17 @@ class Roster:
         if not buddy.shown:
             buddy.shown = True
             self._tell("buddyOn", buddy)
-        elif changed:
-            self._tell("buddyStatus", buddy)
+        elif changed and key not in self._changing:
+            wait = self._changed.get(key, float("-inf")) + STATUS_INTERVAL - self._clock.seconds()
+            if wait > 0:
+                self._changing[key] = self._clock.callLater(wait, self._tellChange, key)
+            else:
+                self._tellChange(key)
+
+    def _tellChange(self, key: str) -> None:
+        self._changing.pop(key, None)
+        self._changed[key] = self._clock.seconds()
+        self._tell("buddyStatus", self._buddies[key])
 
     def _showAnyway(self, key: str) -> None:
         del self._waiting[key]

@@ -88,11 +88,8 @@ class LinkSurroundings:
         if stream is None:
             return []
         own = stream.ownAddress
-        addresses = [own]
-        for interface in self._discovery.interfaces():
-            ofLink = self._discovery.ownAddresses(interface.name)
-            if own in ofLink:
-                addresses += ofLink
+        link = self._discovery.linkOf(stream.address, own)
+        addresses = [own, *(self._discovery.ownAddresses(link) if link is not None else ())]
         return [address.partition("%")[0] for address in dict.fromkeys(addresses)]
 
     def mayConnect(self, peer: str, address: str) -> bool:
@@ -107,7 +104,8 @@ class LinkSurroundings:
 
     def policyFor(self, peer: str) -> "PeerPolicy":
         """
-        See L{IBytestreamSurroundings}: only the peer's own addresses are connected to.
+        See L{IBytestreamSurroundings}: only the peer's own addresses, on the link over which it speaks, are
+        connected to.
         """
         return PeerPolicy(peer, lambda: self._mesh.stream(peer), self._discovery)
 
@@ -131,11 +129,14 @@ class PeerPolicy:
         ip = parseAddress(address)
         if stream is None or ip is None:
             raise NotReachable(f"{address!r} is no IP address, or {self._peer} is gone")
-        permitted = {stream.address, *self._discovery.knownAddresses(self._peer)}
+        link = self._discovery.linkOf(stream.address, stream.ownAddress)
+        known = self._discovery.knownAddresses(self._peer, link) if link is not None else set()
+        # Address records live for two minutes, streams for hours.
+        permitted = {stream.address, *(known or stream.addresses)}
         candidates = [str(ip)]
         if isinstance(ip, IPv6Address) and ip.is_link_local and not ip.scope_id:
             candidates = [one for one in permitted if one.partition("%")[0] == str(ip)]
         for candidate in candidates:
             if candidate in permitted:
                 return candidate
-        raise NotReachable(f"{address} is not an address of {self._peer}")
+        raise NotReachable(f"{address} is not an address of {self._peer} on the link that we speak over")

@@ -14,6 +14,7 @@ from xmppbytes.core.channel import Channel
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import HandshakeProtocol
 from xmppbytes.core.leg import LegKind
+from xmppbytes.core.origin import originOf
 from xmppbytes.interfaces import IDatagramLeg, IStreamHost
 from xmppbytes.s5b.protocol import StreamHostFactory, StreamHostProtocol
 from xmppbytes.s5b.udp import Associations
@@ -110,8 +111,11 @@ class AssociationProtocol(StreamHostProtocol):
             return
         self._talk += len(data)
         if self._talk > MAX_IDLE_TALK:
-            self.log.info(
-                "Closed {address}: it talks over the connection of its UDP association", address=self.address
+            self._associations.damper.info(
+                self.log,
+                originOf(self.address),
+                "Closed {address}: it talks over the connection of its UDP association",
+                address=self.address,
             )
             self.transport.abortConnection()
 
@@ -157,7 +161,7 @@ class AssociationFactory(StreamHostFactory):
         @param associations: hears the datagrams.
         @param accepted: called with each new connection's transport.
         """
-        super().__init__(streamHost, deadlines, accepted)
+        super().__init__(streamHost, deadlines, accepted, associations.damper)
         self._associations = associations
 
     def buildProtocol(self, addr: IAddress | None) -> AssociationProtocol:

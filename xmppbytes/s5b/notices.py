@@ -16,6 +16,9 @@ from wokkel.subprotocols import XMPPHandler
 from xmppbytes.s5b.stanzas import udpSuccessElement
 
 _MINUTE = 60.0
+# What one IP address may always cause of what others share: else few strangers could use up everybody's
+# notifications, or all of one account.
+SHARE = 10
 
 
 def noticeMessage(jid: str, address: str) -> Element:
@@ -73,18 +76,22 @@ class NoticeRation:
     Tells whether one more notification may be sent, by counting those of the current minute.
     """
 
-    def __init__(self, clock: IReactorTime, each: int, inAll: int) -> None:
+    def __init__(self, clock: IReactorTime, each: int, inAll: int, share: int = SHARE) -> None:
         """
         @param clock: tells the time.
         @param each: notifications a minute caused by one IP address, and the same to one account.
         @param inAll: notifications a minute in all. Bounds also what is remembered.
+        @param share: what one IP address may cause of all, and of those to one account, even when they
+            are used up; until there were twice as many.
         """
         self._clock = clock
         self._each = each
         self._inAll = inAll
+        self._share = share
         self._ends = 0.0
         self._total = 0
-        self._counts: Counter[str] = Counter()
+        # Of hosts, of accounts, and of both together.
+        self._counts: Counter[str | tuple[str, str]] = Counter()
 
     def take(self, host: str, account: str) -> bool:
         """
@@ -98,20 +105,32 @@ class NoticeRation:
             self._ends = now + _MINUTE
             self._total = 0
             self._counts.clear()
-        counts = self._counts
-        if self._total >= self._inAll or counts[host] >= self._each or counts[account] >= self._each:
+        counts, both = self._counts, (host, account)
+        if counts[host] >= self._each:
+            return False
+        if self._used(self._total, self._inAll, counts[host]):
+            return False
+        if self._used(counts[account], self._each, counts[both]):
             return False
         self._total += 1
-        counts[host] += 1
-        counts[account] += 1
+        counts.update((host, account, both))
         return True
+
+    def _used(self, all: int, limit: int, own: int) -> bool:
+        """
+        Tell whether what several share is used up for one of them.
+
+        @param all: how much all have had.
+        @param own: how much of it this one has had.
+        """
+        return all >= (limit if own >= self._share else 2 * limit)
 
     def giveBack(self, host: str, account: str) -> None:
         """
         What was taken just now was not sent: it does not count.
         """
         self._total -= 1
-        for one in (host, account):
+        for one in (host, account, (host, account)):
             self._counts[one] -= 1
             if not self._counts[one]:
                 del self._counts[one]

@@ -10,9 +10,11 @@ from typing import Any
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.handshake import AcceptingFactory, HandshakeProtocol
 from xmppbytes.core.leg import LegKind
+from xmppbytes.core.origin import originOf
 from xmppbytes.errors import BytestreamError, KeyTaken, NegotiationError, Refused
 from xmppbytes.interfaces import ILeg, IStreamHost
 from xmppbytes.s5b.address import isDestinationAddress
@@ -34,6 +36,7 @@ from xmppbytes.wire.socks5 import (
     ServerParser,
 )
 
+_UNDAMPED = Undamped()
 # What old clients CONNECT to in order to see whether a proxy lives: answered, and closed.
 PROBE_ADDRESS = b"http://jabber.org/protocol/bytestreams"
 
@@ -125,7 +128,14 @@ class StreamHostProtocol(HandshakeProtocol):
         See L{HandshakeProtocol}.
         """
         self._streamHost.leave(self)
-        self.log.info("Refused {address}: {reason}", address=self.address, reason=error)
+        self._tell("Refused {address}: {reason}", error)
+
+    def _tell(self, format: str, reason: object) -> None:
+        """
+        Log why the connection is closed.
+        """
+        damper: Undamped = getattr(self.factory, "damper", _UNDAMPED)
+        damper.info(self.log, originOf(self.address), format, address=self.address, reason=reason)
 
     def speaksFor(self, parties: Any) -> bool:
         """
@@ -139,7 +149,7 @@ class StreamHostProtocol(HandshakeProtocol):
         """
         self.abandon()
         self._streamHost.leave(self)
-        self.log.info("Closed {address}, which was waiting: {reason}", address=self.address, reason=reason)
+        self._tell("Closed {address}, which was waiting: {reason}", reason)
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]

@@ -11,6 +11,7 @@ from twisted.words.xish.domish import Element
 from zope.interface import implementer
 
 from xmppbytes.compat import disco, iwokkel
+from xmppbytes.core.damper import Undamped
 from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Parties
 from xmppbytes.errors import LimitReached, NobodyConnected, PartyMismatch, PartyMissing
@@ -47,18 +48,21 @@ class ProxyHandler(RequestHandler):
         rendezvous: Rendezvous,
         access: IAccessPolicy,
         features: Sequence[str] = (NS_BYTESTREAMS,),
+        damper: Undamped | None = None,
     ) -> None:
         """
         @param streamHosts: what is advertised, in this order. May be replaced.
         @param rendezvous: where the parties wait.
         @param access: who may use the proxy. May be replaced at any time.
         @param features: what disco names. May be replaced.
+        @param damper: writes the lines about who was refused; C{None}: each of them.
         """
         super().__init__()
         self.access = access
         self.streamHosts = tuple(streamHosts)
         self._rendezvous = rendezvous
         self.features = tuple(features)
+        self._damper = damper or Undamped()
 
     def onAddressQuery(self, iq: Element) -> Element:
         """
@@ -86,7 +90,9 @@ class ProxyHandler(RequestHandler):
             self._rendezvous.activate(key, parties)
         except tuple(CONDITIONS) as e:
             condition, kind = CONDITIONS[type(e)]
-            self.log.info(
+            self._damper.info(
+                self.log,
+                requester.userhost(),
                 "Refused to activate {parties}: {condition}, {reason}",
                 parties=parties,
                 condition=condition,
@@ -108,7 +114,13 @@ class ProxyHandler(RequestHandler):
     def _checkAccess(self, sender: JID, wish: str) -> None:
         if self.access.permits(sender):
             return
-        self.log.info("Refused {sender} to {wish}: not allowed here", sender=sender.full(), wish=wish)
+        self._damper.info(
+            self.log,
+            sender.userhost(),
+            "Refused {sender} to {wish}: not allowed here",
+            sender=sender.full(),
+            wish=wish,
+        )
         raise StanzaError(
             "forbidden",
             type="auth",

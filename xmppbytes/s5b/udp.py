@@ -19,6 +19,7 @@ from twisted.words.protocols.jabber.jid import InvalidFormat
 from xmppbytes.connecting.addresses import plainAddress
 from xmppbytes.core.batchport import makeDatagramPort
 from xmppbytes.core.channel import Channel
+from xmppbytes.core.damper import Undamped
 from xmppbytes.core.datagramport import DatagramPort, Strangers
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.origin import originOf
@@ -43,13 +44,21 @@ class Associations:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, limits: Limits, notify: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: Limits,
+        notify: Callable[[str, str], bool],
+        damper: Undamped | None = None,
+    ) -> None:
         """
         @param clock: tells the time.
         @param limits: of which noticesPerMinute and maxNoticesPerMinute are used.
         @param notify: called with a JID and a DST.ADDR when the channel of a party is initialised.
             Returns whether the notification was sent; otherwise a repeated packet tries again.
+        @param damper: writes the lines about initializations; C{None}: each of them.
         """
+        self.damper = damper or Undamped()
         self._clock = clock
         self._notify = notify
         self._ration = NoticeRation(clock, limits.noticesPerMinute, limits.maxNoticesPerMinute)
@@ -158,15 +167,24 @@ class Associations:
         except WireError as e:
             leg.refusals += 1
             self._drop("initialization without a JID")
-            self.log.info(
-                "Ignored a UDP initialization of {address}: {reason}", address=leg.address, reason=e
+            self.damper.info(
+                self.log,
+                originOf(leg.address),
+                "Ignored a UDP initialization of {address}: {reason}",
+                address=leg.address,
+                reason=e,
             )
             return
         channel = Channel(port, address, header(datagram.address), leg.transport.getHost().host)
         self._legAt[port, address] = leg
         leg.initialized(channel, datagram.data, jid)
-        self.log.info(
-            "Initialized UDP of {jid} at {address} port {port}", jid=jid, address=leg.address, port=address[1]
+        self.damper.info(
+            self.log,
+            originOf(leg.address),
+            "Initialized UDP of {jid} at {address} port {port}",
+            jid=jid,
+            address=leg.address,
+            port=address[1],
         )
         self._tell(leg, datagram)
 

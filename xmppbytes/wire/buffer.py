@@ -11,32 +11,28 @@ class ReceiveBuffer:
 
     Parsers check their own maximum by what they ask for; what lies behind the last message of a
     handshake is not theirs and is taken with L{rest}.
+
+    @ivar data: what is there. To look at, not to change.
     """
 
-    __slots__ = ("_data",)
+    __slots__ = ("data",)
 
     def __init__(self) -> None:
-        self._data = b""
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: int) -> int:
-        return self._data[index]
+        self.data = b""
 
     def append(self, data: bytes) -> None:
         """
         Add what has arrived.
         """
-        self._data += data
+        self.data += data
 
     def take(self, count: int) -> bytes | None:
         """
         Take exactly C{count} bytes, or C{None} while there are fewer.
         """
-        if len(self._data) < count:
+        if len(self.data) < count:
             return None
-        taken, self._data = self._data[:count], self._data[count:]
+        taken, self.data = self.data[:count], self.data[count:]
         return taken
 
     def takeUntil(self, delimiter: bytes, maximum: int) -> bytes | None:
@@ -48,17 +44,17 @@ class ReceiveBuffer:
         @return: the piece without the delimiter, or C{None} while there is no delimiter yet.
         @raise WireError: when the piece is, or must become, longer than C{maximum}.
         """
-        end = self._data.find(delimiter, 0, maximum + len(delimiter))
+        end = self.data.find(delimiter, 0, maximum + len(delimiter))
         if end < 0:
-            if len(self._data) >= maximum + len(delimiter):
+            if len(self.data) >= maximum + len(delimiter):
                 raise WireError(f"more than {maximum} bytes without the {delimiter!r} that ends a piece")
             return None
-        taken, self._data = self._data[:end], self._data[end + len(delimiter) :]
+        taken, self.data = self.data[:end], self.data[end + len(delimiter) :]
         return taken
 
     def rest(self) -> bytes:
         """
         Take everything.
         """
-        taken, self._data = self._data, b""
+        taken, self.data = self.data, b""
         return taken

@@ -46,6 +46,13 @@ class Line:
     word: bytes
     argument: bytes | None = None
 
+    def says(self, word: bytes) -> bool:
+        """
+        Tell whether this is a certain word without an argument. The colon "need not be present" then
+        (section 3.3); so it may be.
+        """
+        return self.word == word and not self.argument
+
     def toBytes(self) -> bytes:
         """
         Write it as it goes over the wire.

@@ -209,11 +209,12 @@ class ServerParser(_Parser[ServerEvent]):
         self._next = self._greeting
 
     def _greeting(self) -> Greeting | None:
-        if len(self._buffer) and self._buffer[0] != VERSION:
-            raise WireError(f"not SOCKS5: the first byte is {self._buffer[0]:#04x}, not 0x05")
-        if len(self._buffer) < 2:
+        data = self._buffer.data
+        if data and data[0] != VERSION:
+            raise WireError(f"not SOCKS5: the first byte is {data[0]:#04x}, not 0x05")
+        if len(data) < 2:
             return None
-        whole = self._buffer.take(2 + self._buffer[1])
+        whole = self._buffer.take(2 + data[1])
         if whole is None:
             return None
         self._next = self._request
@@ -240,8 +241,9 @@ class ClientParser(_Parser[ClientEvent]):
         self._next = self._choice
 
     def _choice(self) -> MethodChoice | None:
-        if len(self._buffer) and self._buffer[0] != VERSION:
-            raise WireError(f"not SOCKS5: the first byte of the answer is {self._buffer[0]:#04x}, not 0x05")
+        data = self._buffer.data
+        if data and data[0] != VERSION:
+            raise WireError(f"not SOCKS5: the first byte of the answer is {data[0]:#04x}, not 0x05")
         whole = self._buffer.take(2)
         if whole is None:
             return None
@@ -250,9 +252,10 @@ class ClientParser(_Parser[ClientEvent]):
 
     def _reply(self) -> Reply | None:
         # Dino, and gabble before 0.7.22, say no in two bytes: the code is enough to know.
-        if len(self._buffer) >= 2 and self._buffer[0] == VERSION and self._buffer[1] != ReplyCode.SUCCEEDED:
+        data = self._buffer.data
+        if len(data) >= 2 and data[0] == VERSION and data[1] != ReplyCode.SUCCEEDED:
             self._next = None
-            return Reply(self._buffer[1])
+            return Reply(data[1])
         parsed = _takeMessage(self._buffer, "reply")
         if parsed is None:
             return None
@@ -267,16 +270,17 @@ def _takeMessage(buffer: ReceiveBuffer, what: str) -> tuple[int, int, bytes, int
 
     @return: command or reply code, address type, address, port.
     """
-    if len(buffer) and buffer[0] != VERSION:
-        raise WireError(f"not SOCKS5: the {what} begins with {buffer[0]:#04x}, not 0x05")
-    if len(buffer) < 4:
+    data = buffer.data
+    if data and data[0] != VERSION:
+        raise WireError(f"not SOCKS5: the {what} begins with {data[0]:#04x}, not 0x05")
+    if len(data) < 4:
         return None
-    code, addressType = buffer[1], buffer[3]
+    code, addressType = data[1], data[3]
     head = 4
     if addressType == AddressType.DOMAIN:
-        if len(buffer) < 5:
+        if len(data) < 5:
             return None
-        head, length = 5, buffer[4]
+        head, length = 5, data[4]
     elif addressType in _FIXED_LENGTH:
         length = _FIXED_LENGTH[AddressType(addressType)]
     else:

@@ -19,7 +19,7 @@ def emit(event, **values):
 
 class Listener:
     def add_service(self, zeroconf, kind, name):
-        info = zeroconf.get_service_info(kind, name, timeout=3000)
+        info = zeroconf.get_service_info(kind, name, timeout=30000)
         values = {} if info is None else {
             "port": info.port,
             "server": info.server,
@@ -29,7 +29,7 @@ class Listener:
         emit("buddy-on", name=name.removesuffix("." + TYPE), **values)
 
     def update_service(self, zeroconf, kind, name):
-        info = zeroconf.get_service_info(kind, name, timeout=3000)
+        info = zeroconf.get_service_info(kind, name, timeout=30000)
         emit("buddy-status", name=name.removesuffix("." + TYPE),
              txt={k.decode(): (v or b"").decode() for k, v in info.properties.items()} if info else None)
 
