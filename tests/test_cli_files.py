@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish.domish import Element
 
-from xmppbytes import cli, filecommand, receivecommand
+from xmppbytes import announcing, cli, filecommand, receivecommand
+from xmppbytes.announcing import Announcer
 from xmppbytes.errors import Refused, TransferError
 from xmppbytes.filecommand import Display, optionsOf, show, summary
 from xmppbytes.filetransfer.acceptor import IncomingFile
@@ -24,7 +25,7 @@ from xmppbytes.filetransfer.incoming import NotDecided
 from xmppbytes.filetransfer.offer import FileOffer
 from xmppbytes.filetransfer.report import TransferReport
 from xmppbytes.filetransfer.storage import Inbox
-from xmppbytes.receivecommand import Acceptor, Announcer
+from xmppbytes.receivecommand import Acceptor
 from xmppbytes.s5b.options import Ways
 from xmppbytes.testing import MemoryXMPPServer
 
@@ -398,6 +399,19 @@ class AcceptorTests(SynchronousTestCase):
         self.failureResultOf(decisions[1], Refused)
         self.assertIn("--once is for one", self.lines[-1])
 
+    def test_end(self) -> None:
+        """
+        The end waits for what is being received.
+        """
+        acceptor = self.acceptor()
+        incoming = self.incoming()
+        acceptor.fileOffered(incoming)
+        acceptor.end(Refused("it is over"))
+        self.assertNoResult(acceptor.enough)
+        acceptor.fileFailed(incoming, TransferError("it broke"), False)
+        self.failureResultOf(acceptor.enough, Refused)
+        acceptor.end(Refused("it is over"))
+
     def test_neverAccepted(self) -> None:
         """
         What was never accepted is not told again when it comes to nothing.
@@ -421,7 +435,7 @@ class AnnouncerTests(SynchronousTestCase):
         self.announcer.setHandlerParent(manager)
         self.clock.advance(0)
         self.lines: list[str] = []
-        self.patch(receivecommand, "show", self.lines.append)
+        self.patch(announcing, "show", self.lines.append)
 
     def arrive(self, sender: str, kind: str | None = None) -> None:
         """
@@ -465,7 +479,7 @@ class AnnouncerTests(SynchronousTestCase):
         """
         There is an end to it.
         """
-        self.patch(receivecommand, "MAX_SHOWN", 2)
+        self.patch(announcing, "MAX_SHOWN", 2)
         for number in range(4):
             self.arrive(f"alice@example.org/{number}")
         self.assertEqual(len(self.shown()), 3)

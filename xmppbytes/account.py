@@ -2,24 +2,26 @@
 The connection of an account to its XMPP server: STARTTLS, authentication, resource (RFC 6120).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from OpenSSL import crypto
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.words.protocols.jabber import client, xmlstream
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish.domish import Element
 from twisted.words.xish.xmlstream import XmlStreamFactoryMixin
+from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
+from xmppbytes.accountmanager import ClientManager
 from xmppbytes.accounttrouble import explain
 from xmppbytes.compat import disco, generic, iwokkel, ping
 from xmppbytes.errors import BytestreamError, ConfigurationError
@@ -28,7 +30,7 @@ from xmppbytes.serverstream import ServerStream
 from xmppbytes.servertls import CertifiedServer
 from xmppbytes.srv import CONNECT_TIMEOUT, ClientServerEndpoint, parseServer
 from xmppbytes.stanza import RequestHandler
-from xmppbytes.stream import StreamManager, StreamService
+from xmppbytes.stream import StreamService
 
 # Seconds that the server has to say goodbye.
 GOODBYE_TIMEOUT = 2.0
@@ -127,75 +129,12 @@ class ClientFactory(XmlStreamFactoryMixin, Factory):  # type: ignore[misc]
         return stream
 
 
-class ClientManager(StreamManager):
-    """
-    The stream manager of an account.
-
-    @ivar jid: the full JID that the server gave us; C{None} before the first connection.
-    @ivar trouble: why the last stream failed or ended, if it is known.
-    """
-
-    jid: JID | None = None
-    trouble: Any = None
-
-    def __init__(self, factory: ClientFactory, reactor: Any) -> None:
-        """
-        @param factory: makes the streams.
-        @param reactor: an C{IReactorTime}.
-        """
-        super().__init__(factory, reactor=reactor)
-        self._awaiting: list[Deferred[JID]] = []
-
-    def whenReady(self) -> "Deferred[JID]":
-        """
-        Wait for the stream that is being set up.
-
-        @return: fires with our full JID; fails with what went wrong. May be cancelled.
-        """
-        if self.connected and self.jid is not None:
-            return succeed(self.jid)
-        ready: Deferred[JID] = Deferred(self._awaiting.remove)
-        self._awaiting.append(ready)
-        return ready
-
-    def _connected(self, xs: Any) -> None:
-        self.trouble = None
-        xs.addObserver(xmlstream.STREAM_ERROR_EVENT, self._failed)
-        super()._connected(xs)
-
-    def _authd(self, xs: Any) -> None:
-        jid = self.jid = xs.thisEntity = xs.authenticator.jid
-        super()._authd(xs)
-        awaiting, self._awaiting = self._awaiting, []
-        for ready in awaiting:
-            ready.callback(jid)
-
-    def initializationFailed(self, reason: Failure) -> None:
-        """
-        See L{StreamManager}: such a stream is of no use.
-        """
-        self._failed(reason)
-        if self.xmlstream is not None:
-            self.xmlstream.sendFooter()
-            self.xmlstream.transport.loseConnection()
-
-    def _disconnected(self, reason: Any) -> None:
-        self._failed(reason)
-        super()._disconnected(reason)
-        awaiting, self._awaiting = self._awaiting, []
-        for ready in awaiting:
-            ready.errback(self.trouble)
-
-    def _failed(self, reason: Any) -> None:
-        if self.trouble is None:
-            self.trouble = getattr(reason, "value", reason)
-
-
 class Account:
     """
-    An account that is, or is to be, connected; it stays so.
+    An account that is, or is to be, connected; it stays so, until another client takes its address.
 
     @ivar manager: carries the handlers.
+    @ivar replaced: fires when that happens. To connect again would only take it back, for ever.
     """
 
     log = Logger()
@@ -217,6 +156,17 @@ class Account:
         for handler in (disco.DiscoHandler(), ping.PingHandler(), generic.FallbackHandler()):
             handler.setHandlerParent(self.manager)
         ClientIdentity().setHandlerParent(self.manager)
+        self.replaced: Deferred[None] = Deferred()
+        _Watcher(self._hasEnded).setHandlerParent(self.manager)
+
+    def _hasEnded(self) -> None:
+        if self.manager.replaced and not self.replaced.called:
+            # The service is about to learn of the end, too.
+            self._reactor.callLater(0, self._giveUp)
+
+    def _giveUp(self) -> None:
+        self._service.stopService()
+        self.replaced.callback(None)
 
     async def connect(self) -> JID:
         """
@@ -260,6 +210,20 @@ class Account:
         await deferLater(self._reactor, 0)
         if self._service.running:
             await self._service.stopService()
+
+
+class _Watcher(XMPPHandler):  # type: ignore[misc]
+    """
+    Tells when a stream has ended.
+    """
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        super().__init__()
+        self._ended = ended
+
+    def connectionLost(self, reason: Any) -> None:
+        super().connectionLost(reason)
+        self._ended()
 
 
 @implementer(iwokkel.IDisco)

@@ -8,11 +8,12 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.words.protocols.jabber.jid import InvalidFormat
-from twisted.words.xish.domish import Element
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from zope.interface import implementer
 
 from xmppbytes import filecommand
+from xmppbytes.account import AccountError
+from xmppbytes.announcing import Announcer
 from xmppbytes.core.access import AddressRules
 from xmppbytes.errors import BytestreamError, Refused
 from xmppbytes.filecommand import Display, FileAccount, show, summary
@@ -25,10 +26,6 @@ from xmppbytes.filetransfer.storage import Inbox
 from xmppbytes.jids import prepareJID
 from xmppbytes.prompt import Prompt, openPrompt
 from xmppbytes.running import runCommand
-from xmppbytes.stanza import RequestHandler
-
-# How many are shown our presence in one connection.
-MAX_SHOWN = 1000
 
 
 def addArguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +76,7 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
     announcer = Announcer(acceptor.permits)
     announcer.setHandlerParent(files.account.manager)
     jid = await files.account.connect()
+    files.account.replaced.addCallback(lambda _: acceptor.end(_replaced(jid)))
     show(f"{jid.full()} receives files into {options.dir}")
     try:
         code = await acceptor.enough
@@ -96,60 +94,11 @@ async def receive(reactor: Any, options: argparse.Namespace) -> int:
         await files.account.disconnect()
 
 
-class Announcer(RequestHandler):
-    """
-    Makes us visible: to those who see our presence anyway, and to those who show us theirs because
-    they want to send something. Tells the user when nobody can see us.
-
-    @ivar leaving: we go on purpose.
-    """
-
-    leaving = False
-
-    def __init__(self, permits: Any) -> None:
-        """
-        @param permits: tells whether a sender's files would be considered, by address.
-        """
-        super().__init__()
-        self._permits = permits
-        self._shown: set[str] = set()
-        self._online = self._lost = False
-
-    def connectionInitialized(self) -> None:
-        """
-        See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}.
-        """
-        super().connectionInitialized()
-        self._shown.clear()
-        self.xmlstream.addObserver("/presence", self.onPresence)
-        self.send(_presence())
-        if self._lost:
-            show("connected to the server again")
-        self._online, self._lost = True, False
-
-    def connectionLost(self, reason: Any) -> None:
-        """
-        See L{XMPPHandler<wokkel.subprotocols.XMPPHandler>}: the account will connect again.
-        """
-        super().connectionLost(reason)
-        if self._online and not self.leaving:
-            self._lost = True
-            why = getattr(self.parent, "trouble", None) or reason.value
-            show(f"lost the connection to the server ({getattr(why, 'condition', why)}); trying again")
-        self._online = False
-
-    def onPresence(self, presence: Any) -> None:
-        """
-        Somebody is there.
-        """
-        sender = presence.getAttribute("from", "")
-        kind = presence.getAttribute("type")
-        if kind == "unavailable":
-            self._shown.discard(sender)
-        elif kind is None and sender not in self._shown and self._permits(sender):
-            if len(self._shown) < MAX_SHOWN:
-                self._shown.add(sender)
-                self.send(_presence(sender))
+def _replaced(jid: JID) -> AccountError:
+    return AccountError(
+        f"another client has connected as {jid.full()}, which only one can be; "
+        "give --account another resource"
+    )
 
 
 @implementer(IFileAcceptor)
@@ -175,6 +124,7 @@ class Acceptor:
         self._rules = AddressRules(options.senders or ["*"])
         self._displays: dict[IncomingFile, Display] = {}
         self._accepted: set[IncomingFile] = set()
+        self._ending: BytestreamError | None = None
 
     def permits(self, sender: str) -> bool:
         """
@@ -270,18 +220,23 @@ class Acceptor:
     def _finish(self, code: int) -> None:
         if self._options.once and not self.enough.called:
             self.enough.callback(code)
+        self._endWhenIdle()
+
+    def end(self, error: BytestreamError) -> None:
+        """
+        Nothing more can come; what is being received may still arrive.
+
+        @param error: why.
+        """
+        self._ending = error
+        self._endWhenIdle()
+
+    def _endWhenIdle(self) -> None:
+        if self._ending is not None and not self.busy and not self.enough.called:
+            self.enough.errback(self._ending)
 
 
 def _describe(incoming: IncomingFile) -> str:
     file = incoming.file
     about = f" ({printable(file.description, 200)})" if file.description else ""
     return f"{safeName(file.name)} ({file.size} bytes) from {printable(incoming.sender, 200)}{about}"
-
-
-def _presence(to: str = "") -> Element:
-    presence = Element((None, "presence"))
-    if to:
-        presence["to"] = to
-    # Files, yes; but messages go to a client where somebody reads them.
-    presence.addElement("priority", content="-1")
-    return presence

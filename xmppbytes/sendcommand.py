@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from twisted.words.xish.domish import Element
-
 from xmppbytes import filecommand
+from xmppbytes.announcing import quietPresence
 from xmppbytes.errors import BytestreamError
 from xmppbytes.filecommand import Display, FileAccount, show, summary
 from xmppbytes.filemethods import METHODS
@@ -62,7 +61,7 @@ async def send(reactor: Any, options: argparse.Namespace) -> int:
     finder.setHandlerParent(files.account.manager)
     await files.account.connect()
     try:
-        files.account.manager.send(_presence())
+        files.account.manager.send(quietPresence())
         target = await finder.find(options.to, files.initiation.methods.namespaces)
         failures = 0
         for path in options.files:
@@ -96,12 +95,3 @@ async def _sendOne(
         display.close()
     show(summary(report, "sent"))
     return True
-
-
-def _presence() -> Element:
-    """
-    Be there for those who may know, but let messages go to a client where somebody reads them.
-    """
-    presence = Element((None, "presence"))
-    presence.addElement("priority", content="-1")
-    return presence

@@ -194,7 +194,22 @@ class InboxTests(SynchronousTestCase):
         A folder that is not there is an error in words.
         """
         error = self.assertRaises(TransferError, Inbox(self.folder / "missing").open, offered())
-        self.assertIn("cannot be written", str(error))
+        self.assertIn("cannot be written (No such file or directory); is the folder still there?", str(error))
+
+    def test_cannotBeRenamed(self) -> None:
+        """
+        When the file cannot get its name, nothing of that name is there.
+        """
+
+        def fails(*_: Any) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        part = self.inbox.open(offered())
+        part.write(b"0123456789")
+        self.patch(os, "replace", fails)
+        error = self.assertRaises(TransferError, part.finish)
+        self.assertIn("(Permission denied); check the folder's permissions", str(error))
+        self.assertEqual(list(self.folder.iterdir()), [part.path])
 
     def test_lostFolder(self) -> None:
         """

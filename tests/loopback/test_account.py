@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.error import StanzaError, StreamError
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish.domish import Element
 
@@ -76,6 +76,19 @@ class ConnectingTests(AccountTestCase):
         self.assertEqual(self.server.used, ["SCRAM-SHA-256"])
         self.assertTrue(account.manager.connected)
         self.assertEqual((await account.manager.whenReady()).full(), "alice@localhost/desk")
+
+    async def test_replaced(self) -> None:
+        """
+        When another client takes our address we do not take it back.
+        """
+        account = self.account()
+        await account.connect()
+        stream = self.server.clients["alice@localhost/desk"]
+        stream.sendStreamError(StreamError("conflict", text="Replaced by new connection"))
+        await account.replaced
+        self.assertFalse(account.manager.connected)
+        self.assertFalse(account._service.running)
+        await account.disconnect()
 
     async def test_mechanisms(self) -> None:
         """

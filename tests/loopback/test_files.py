@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, TestCase
+from twisted.words.protocols.jabber.error import StreamError
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish.domish import Element
 
@@ -246,6 +247,16 @@ class RefusalTests(FilesTestCase):
         alice = await self.send(self.server.jid("bob", "x"), str(path))
         await self.assertRefused(alice, "does not accept the password of alice@localhost")
         self.assertEqual(len(alice.log().strip().splitlines()), 1)
+
+    async def test_replaced(self) -> None:
+        """
+        A receiver whose address another client takes ends, and says what to do.
+        """
+        await self.receiver("--yes")
+        self.server.clients[self.bob.jid].sendStreamError(StreamError("conflict"))
+        self.assertEqual(await self.bob.whenEnded(), 1)
+        self.assertIn("another client has connected as bob@localhost/receiver", self.bob.log())
+        self.assertNotIn("trying again", self.bob.log())
 
     async def test_partlyRefused(self) -> None:
         """

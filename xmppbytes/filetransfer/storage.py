@@ -27,8 +27,7 @@ _ADVICE: dict[int | None, str] = {
     errno.EACCES: "check the folder's permissions",
     errno.EPERM: "check the folder's permissions",
     errno.EROFS: "choose a folder that can be written to",
-    errno.ENOENT: "the folder is gone: make it again",
-    errno.ENOTDIR: "the folder is gone: make it again",
+    errno.ENOENT: "is the folder still there?",
 }
 
 

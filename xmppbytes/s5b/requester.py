@@ -191,7 +191,10 @@ class RequesterSession:
 def _refusal(target: str, error: StanzaError, offered: int) -> NegotiationError:
     said = failureText(error)
     if error.condition in _NOT_CONNECTED:
-        return NotReachable(f"{target} could connect to none of the {offered} streamhosts offered: {said}")
+        return NotReachable(
+            f"{target} could connect to none of the {offered} streamhosts offered ({said}); "
+            "a proxy that both sides reach would help"
+        )
     if error.condition in _NOT_SUPPORTED:
         return Refused(f"{target} is not there, or knows no SOCKS5 bytestreams: {said}")
     return Refused(f"{target} refuses the bytestream: {said}")
