@@ -70,6 +70,16 @@ class EngineTests(TestCase):
         self.assertIs(self.first.channel.peer, self.second.channel)
         self.assertIs(self.second.channel.peer, self.first.channel)
 
+    def test_reads(self) -> None:
+        """
+        Both connections are read, paused as they may have been: their end would not be noticed otherwise.
+        """
+        for leg in (self.first, self.second):
+            leg.transport.pauseProducing()
+        self.link()
+        for leg in (self.first, self.second):
+            self.assertEqual(leg.transport.producerState, "producing")
+
     def test_counts(self) -> None:
         """
         Bytes, datagrams and drops are told from the first to the second, and back.

@@ -158,6 +158,12 @@ class _LifeLine(Protocol):
         self._session = session
         self._open = True
 
+    def connectionMade(self) -> None:
+        """
+        Read, since the end shows by that only: what is handed over may be paused.
+        """
+        self.transport.resumeProducing()  # type: ignore[union-attr]
+
     def finish(self) -> None:
         """
         Close it.
