@@ -24,6 +24,8 @@ FOLDER = "XMPPBYTES_LOG_LINES"
 LEVELS = ("debug", "info", "warn", "error", "failure", "critical")
 # What lines are written with: a logger, or a damper.
 WRITERS = ("log", "_log", "damper", "_damper")
+# What a method is called that passes a C{format} on to one of them.
+PASSES = "_tell"
 
 
 def logFormats(source: str) -> Iterator[str]:
@@ -40,13 +42,16 @@ def logFormats(source: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        if node.func.attr not in LEVELS or ast.unparse(node.func.value).split(".")[-1] not in WRITERS:
+        isWriter = node.func.attr in LEVELS and ast.unparse(node.func.value).split(".")[-1] in WRITERS
+        if not isWriter and node.func.attr != PASSES:
             continue
         arguments = [constants.get(ast.unparse(each), each) for each in node.args]
+        if not isWriter:
+            arguments = arguments[:1]
         texts = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         if texts:
             yield texts[0]
-        elif not any(ast.unparse(argument) == "format" for argument in node.args):
+        elif isWriter and not any(ast.unparse(argument) == "format" for argument in node.args):
             raise ValueError(f"line {node.lineno}: the format of a log line is a constant")
 
 

@@ -2,11 +2,13 @@
 A real proxy and an XMPP server that breaks the rules, or passes on what strangers send too much of.
 """
 
+import re
 from typing import Any
 
 from twisted.words.protocols.jabber.error import StreamError
 
 from tests.loopback.lab import FOREIGNERS, PROXY, REQUESTER, ProxyTestCase
+from xmppbytes.core.damper import PER_ORIGIN
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS
 from xmppbytes.xmlparser import MAX_SERVER_STANZA
 
@@ -69,6 +71,26 @@ class StrangersTests(ProxyTestCase):
     """
     What servers let through.
     """
+
+    async def test_damped(self) -> None:
+        """
+        Who is refused again and again is answered each time, fills a bounded part of the log, and is counted
+        exactly when the service ends.
+        """
+        await self.startProxy()
+        sender = f"mallory@{FOREIGNERS}/x"
+        for _ in range(PER_ORIGIN + 50):
+            self.assertEqual((await self.server.request("get", QUERY, sender))["type"], "error")
+        self.assertEqual((await self.server.request("get", QUERY, f"tybalt@{FOREIGNERS}"))["type"], "error")
+        await self.proxy.stop()
+        refused = [
+            line for line in self.proxy.log().splitlines() if "ask for the address: not allowed" in line
+        ]
+        # A period may end in between on a slow machine: nothing is lost all the same.
+        left = [int(n) for n in re.findall(r"Left out (\d+) more lines", self.proxy.log())]
+        self.assertEqual(len(refused) + sum(left), PER_ORIGIN + 51)
+        self.assertIn(f"of mallory@{FOREIGNERS}", self.proxy.log())
+        self.assertTrue(any("tybalt" in line for line in refused))
 
     async def test_largest(self) -> None:
         """
