@@ -20,7 +20,7 @@ from tests.s5b.proxyworld import (
 )
 from xmppbytes.core.damper import PER_ORIGIN, PERIOD
 from xmppbytes.core.limits import Limits
-from xmppbytes.s5b.address import destinationAddress
+from xmppbytes.s5b.address import destinationAddress, latin1Address
 from xmppbytes.s5b.proxy import MAX_SID
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost
 
@@ -373,6 +373,15 @@ class AddressTests(ProxyCase):
         """
         wire = ("Requester@Example.COM/foo", "TARGET@example.org/bar")
         self.check(*wire, hashed=wire)
+
+    def test_latin1(self) -> None:
+        """
+        Two QXmpps, which hash in Latin-1, are found.
+        """
+        target = "target@example.org/K\xfcche \N{PILE OF POO}"
+        key = latin1Address("s", REQUESTER, target)
+        self.world.party(key), self.world.party(key, "192.0.2.2")
+        self.assertResult(self.world.activate("s", REQUESTER, target))
 
     def test_preparedIsPreferred(self) -> None:
         """

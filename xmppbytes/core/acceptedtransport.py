@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IPushProducer, ITransport
+from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, ITransport
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from xmppbytes.core.halfclose import tellReadLost
 from xmppbytes.core.rawsocket import FINISH_ON_CLOSE, unread
 
 # Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
@@ -167,11 +168,7 @@ class AcceptedTransport:
         The peer sends nothing any more.
         """
         self._paused = True
-        halfCloseable = IHalfCloseableProtocol(self.protocol, None)
-        if halfCloseable is not None:
-            halfCloseable.readConnectionLost()
-        else:
-            self.loseConnection()
+        tellReadLost(self.protocol, self)
 
     def _hungUp(self) -> None:
         # Closed with bytes unread is a sender that was quick.

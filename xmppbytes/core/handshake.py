@@ -27,6 +27,7 @@ from zope.interface import implementer
 from xmppbytes.core.acceptedtransport import HANDSHAKE_READ_SIZE, AcceptedTransport
 from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
+from xmppbytes.core.halfclose import tellReadLost, tellWriteLost
 from xmppbytes.core.origin import plainPeer
 from xmppbytes.errors import BytestreamError, LimitReached, NegotiationError, WireError
 from xmppbytes.interfaces import IStreamHost
@@ -247,13 +248,8 @@ class HandshakeProtocol(Protocol):
         """
         The peer sends nothing any more: see L{IHalfCloseableProtocol}.
         """
-        successor = IHalfCloseableProtocol(self._successor, None)
-        if successor is not None:
-            successor.readConnectionLost()
-        elif self._successor is not None:
-            # What Twisted does for a protocol that knows no half-close, but without losing what
-            # is still to be written.
-            self.transport.loseConnection()
+        if self._successor is not None:
+            tellReadLost(self._successor, self.transport)
         elif self._parser is not None:
             self.fail(NegotiationError("the peer closed the connection in the middle of the handshake"))
 
@@ -261,9 +257,7 @@ class HandshakeProtocol(Protocol):
         """
         See L{IHalfCloseableProtocol}.
         """
-        successor = IHalfCloseableProtocol(self._successor, None)
-        if successor is not None:
-            successor.writeConnectionLost()
+        tellWriteLost(self._successor)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """

@@ -37,8 +37,8 @@ def preparedAddress(sid: str, requester: str, target: str) -> str:
 def latin1Address(sid: str, requester: str, target: str) -> str:
     """
     L{destinationAddress} as QXmpp 1.4 hashes it: what Latin-1 has not, becomes question marks, one for each
-    half of a character beyond the first plane of Unicode. It never does what the specification says, so
-    that two such clients meet, but no proxy would activate their bytestream.
+    half of a character beyond the first plane of Unicode. That is never what the specification says: two
+    such clients meet, but other proxies than ours do not activate their bytestream.
     """
     halved = _BEYOND.sub("??", sid + requester + target)
     return sha1(halved.encode("latin-1", "replace"), usedforsecurity=False).hexdigest()

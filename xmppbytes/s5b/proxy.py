@@ -16,7 +16,7 @@ from xmppbytes.core.pairing import Rendezvous
 from xmppbytes.core.sessions import Parties
 from xmppbytes.errors import LimitReached, NobodyConnected, PartyMismatch, PartyMissing
 from xmppbytes.interfaces import IAccessPolicy
-from xmppbytes.s5b.address import destinationAddress
+from xmppbytes.s5b.address import destinationAddress, latin1Address
 from xmppbytes.s5b.stanzas import MAX_SID, NS_BYTESTREAMS, StreamHost, queryElement
 from xmppbytes.stanza import RequestHandler, parseJID, senderOf
 
@@ -102,14 +102,17 @@ class ProxyHandler(RequestHandler):
 
     def _findKey(self, parties: Parties, requester: str, target: str) -> bytes:
         """
-        Hash the prepared addresses; where nobody waits under that hash, the addresses as received:
-        several clients do not prepare what they hash.
+        Hash the prepared addresses; where nobody waits under that hash, the addresses as received, since
+        several clients do not prepare what they hash, and then as QXmpp hashes them.
         """
         prepared = destinationAddress(parties.sid, parties.requester, parties.target).encode("ascii")
         if self._rendezvous.knows(prepared):
             return prepared
-        received = destinationAddress(parties.sid, requester, target).encode("ascii")
-        return received if self._rendezvous.knows(received) else prepared
+        for hashed in (destinationAddress, latin1Address):
+            received = hashed(parties.sid, requester, target).encode("ascii")
+            if self._rendezvous.knows(received):
+                return received
+        return prepared
 
     def _checkAccess(self, sender: JID, wish: str) -> None:
         if self.access.permits(sender):
