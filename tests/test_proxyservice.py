@@ -20,6 +20,7 @@ from xmppbytes.proxyservice import RELOADED, ProxyService
 from xmppbytes.proxytap import SETTINGS, Options
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost
+from xmppbytes.s5b.udp import listenDatagrams
 from xmppbytes.serverstream import CLOSING_TIMEOUT
 
 JID = "proxy.example.com"
@@ -36,12 +37,30 @@ class Reactor(MemoryReactorClock):
         self.callLater(0, function, *arguments)
 
 
+class SomePort:
+    """
+    The TCP port that is in memory only, as the UDP port beside it sees it: the number is the system's
+    choice, for UDP sockets are real, and 7777 may be somebody's.
+    """
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 0)
+
+
+def listenDatagramsSomewhere(reactor: Any, listening: Any, strangers: Any) -> Any:
+    """
+    L{listenDatagrams} where nobody is in the way.
+    """
+    return listenDatagrams(reactor, SomePort(), strangers)
+
+
 class ServiceCase(SynchronousTestCase):
     """
     A proxy service.
     """
 
     def setUp(self) -> None:
+        self.patch(proxyservice, "listenDatagrams", listenDatagramsSomewhere)
         self.patch(proxyservice, "raiseDescriptorLimit", lambda: 10**9)
         self.patch(os, "environ", {**os.environ, "XMPPBYTES_SECRET": "secret"})
         self.reactor = Reactor()
