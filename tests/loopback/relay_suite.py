@@ -130,6 +130,19 @@ class RelaySuite:
             self.assertEqual(sum(pair.session.counts()), 4)
         await self.leftNothing()
 
+    async def test_resetFoundByWriting(self: Any) -> None:
+        """
+        A reset that shows first when bytes are passed on, since both came at once, is a reset as well.
+        """
+        for breaker in (0, 1):
+            pair = await self.linked()
+            other = pair.parties[1 - breaker]
+            other.send(b"too late")
+            reset(pair.parties[breaker])
+            await self.assertFailure(readAll(other), ConnectionResetError)
+            self.assertIs(await pair.ended, Outcome.BROKEN)
+        await self.leftNothing()
+
     async def test_resetWhileTheOtherIsBlocked(self: Any) -> None:
         """
         A sender's reset ends the bytestream even while its bytes cannot be delivered.

@@ -182,12 +182,15 @@ class _End(Protocol):
     def write(self, data: bytes) -> None:
         """
         Let the kernel have what it takes at once, which spares a turn of the reactor; the transport
-        sends the rest, and finds out by itself when the connection is broken.
+        sends the rest.
         """
         if self._isPlain and not holdsUnsent(self.transport):
             sent = self.transport.writeSomeData(data)
-            if isinstance(sent, int):
-                data = data[sent:]
+            if not isinstance(sent, int):
+                # The kernel tells a reset once. Whoever reads next would see a good end of the stream.
+                self._session.abort(Outcome.BROKEN)
+                return
+            data = data[sent:]
         if data:
             self.transport.write(data)
 
