@@ -16,8 +16,9 @@ from tests.fakes import FakeTransport, FakeWatch, lines
 from tests.test_stream import HEADER
 from xmppbytes import proxyservice
 from xmppbytes.jids import prepareJID
-from xmppbytes.proxyservice import RELOADED, ProxyService
+from xmppbytes.proxyservice import ProxyService
 from xmppbytes.proxytap import SETTINGS, Options
+from xmppbytes.proxyvalues import RELOADED
 from xmppbytes.s5b.address import destinationAddress
 from xmppbytes.s5b.stanzas import NS_BYTESTREAMS, StreamHost
 from xmppbytes.s5b.udp import listenDatagrams

@@ -16,8 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 import xmppbytes
 from tests.fakes import lines
 from xmppbytes import proxyservice
-from xmppbytes.proxyservice import ProxyService, limitsFrom
+from xmppbytes.proxyservice import ProxyService
 from xmppbytes.proxytap import SECRET_VARIABLE, Options, makeService
+from xmppbytes.proxyvalues import limitsFrom
 
 ROOT = Path(xmppbytes.__file__).parents[1]
 

@@ -18,7 +18,6 @@ from xmppbytes import __version__
 from xmppbytes.compat import disco, generic, ping
 from xmppbytes.component import ComponentFactory, ComponentManager
 from xmppbytes.core.acceptloop import makeAcceptLoop
-from xmppbytes.core.access import AccessRules, defaultAllow
 from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.datagramport import DatagramPort
 from xmppbytes.core.datagrams import DatagramEngine
@@ -33,6 +32,7 @@ from xmppbytes.core.usage import UsageLog
 from xmppbytes.core.workers import WorkerEngine
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.listen import AcceptGate, CannotStart, ListenService, makeServerEndpoint, raiseDescriptorLimit
+from xmppbytes.proxyvalues import RELOADED, accessFrom, limitsFrom
 from xmppbytes.relayservice import DTCPRelayParts
 from xmppbytes.s5b.association import AssociationFactory
 from xmppbytes.s5b.notices import NoticeSender
@@ -45,32 +45,6 @@ from xmppbytes.stream import StreamService
 
 PROGRAM = "twistd s5bproxy"
 NAME = "xmppbytes proxy"
-
-
-def limitsFrom(values: dict[str, Any]) -> Limits:
-    """
-    Take the limits out of the settings.
-    """
-    pending = values["pending-timeout"]
-    return Limits(
-        handshakeTimeout=min(values["handshake-timeout"], pending),
-        pendingTimeout=pending,
-        idleTimeout=values["idle-timeout"],
-        maxPending=values["max-pending"],
-        maxPendingPerAddress=values["max-pending-per-address"],
-        maxSessions=values["max-sessions"],
-        maxSessionsPerJid=values["max-sessions-per-jid"],
-        rateLimit=values["rate-limit"],
-    )
-
-
-def accessFrom(values: dict[str, Any]) -> AccessRules:
-    """
-    Take the access rules out of the settings.
-
-    @raise ConfigurationError: when a rule cannot be understood.
-    """
-    return AccessRules(values["allow"] or defaultAllow(values["jid"] or ""), values["deny"])
 
 
 class ProxyService(MultiService):
@@ -318,17 +292,3 @@ class ProxyService(MultiService):
         for number, previous in self._handlers.items():
             signal.signal(number, previous if previous is not None else signal.SIG_DFL)
         self._handlers.clear()
-
-
-# What SIGHUP changes.
-RELOADED = frozenset(
-    (
-        "allow",
-        "deny",
-        "max-pending",
-        "max-pending-per-address",
-        "max-sessions",
-        "max-sessions-per-jid",
-        "rate-limit",
-    )
-)

@@ -15,7 +15,8 @@ from xmppbytes.core.limits import Limits
 from xmppbytes.errors import ConfigurationError
 from xmppbytes.jids import prepareJID
 from xmppbytes.listen import parseAdvertised
-from xmppbytes.proxyservice import PROGRAM, ProxyService, accessFrom
+from xmppbytes.proxyservice import PROGRAM, ProxyService
+from xmppbytes.proxyvalues import accessFrom
 from xmppbytes.relayservice import checkRelayAlone
 from xmppbytes.settings import Setting, SettingsOptions, count, countOrNone, oneOf, seconds, size, timeout
 

@@ -6,26 +6,22 @@ parser. It has one timeout, which no trickle puts off, and one limit of bytes; t
 protocol have the transport, and every byte that came glued behind the handshake.
 """
 
-from collections.abc import Callable
 from typing import Any
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
-    IAddress,
     IHalfCloseableProtocol,
     IProtocol,
     ISSLTransport,
     ITCPTransport,
-    ITransport,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.acceptedtransport import HANDSHAKE_READ_SIZE, AcceptedTransport
-from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
 from xmppbytes.core.halfclose import tellReadLost, tellWriteLost
 from xmppbytes.core.origin import plainPeer
@@ -282,43 +278,6 @@ def handshakeDeadlines(clock: Any, seconds: float) -> Deadlines[HandshakeProtoco
     @param seconds: from connection to completion.
     """
     return Deadlines(clock, seconds, lambda connection: connection.timedOut())
-
-
-class AcceptingFactory(Factory):
-    """
-    Makes the connections that are accepted for a host.
-
-    @cvar protocol: makes one, of the host and the deadlines.
-    """
-
-    noisy = False
-    protocol: Callable[[Any, Deadlines[HandshakeProtocol]], HandshakeProtocol]
-
-    def __init__(
-        self,
-        host: Any,
-        deadlines: Deadlines[HandshakeProtocol],
-        accepted: Callable[[ITransport], None] | None = None,
-        damper: Undamped | None = None,
-    ) -> None:
-        """
-        @param host: what the connections join.
-        @param deadlines: limits the time of their handshakes.
-        @param accepted: called with each new connection's transport.
-        @param damper: writes the lines about those that fail; C{None}: each of them.
-        """
-        self.host = host
-        self.damper = damper or Undamped()
-        self.deadlines = deadlines
-        self.accepted = accepted
-
-    def buildProtocol(self, addr: IAddress | None) -> HandshakeProtocol:
-        """
-        See L{Factory}.
-        """
-        connection = self.protocol(self.host, self.deadlines)
-        connection.factory = self
-        return connection
 
 
 def peerAddress(transport: Any) -> str:

@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.jid import InvalidFormat
 from zope.interface import implementer
 
+from xmppbytes.core.acceptingfactory import AcceptingFactory
 from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
-from xmppbytes.core.handshake import AcceptingFactory, HandshakeProtocol
+from xmppbytes.core.handshake import HandshakeProtocol
 from xmppbytes.core.leg import LegKind
 from xmppbytes.core.origin import originOf
 from xmppbytes.core.pairing import Rendezvous

@@ -10,9 +10,10 @@ from typing import Any
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from xmppbytes.core.acceptingfactory import AcceptingFactory
 from xmppbytes.core.damper import Undamped
 from xmppbytes.core.deadlines import Deadlines
-from xmppbytes.core.handshake import AcceptingFactory, HandshakeProtocol
+from xmppbytes.core.handshake import HandshakeProtocol
 from xmppbytes.core.leg import LegKind
 from xmppbytes.core.origin import originOf
 from xmppbytes.errors import BytestreamError, KeyTaken, NegotiationError, Refused
