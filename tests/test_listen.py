@@ -324,6 +324,17 @@ class ListenServiceTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
         self.assertTrue(taken.stopped)
 
+    def test_loopHasNoDescriptor(self) -> None:
+        """
+        A port that the loop cannot take is closed, and ends the program as well.
+        """
+        endpoint, loop = FakeEndpoint(), mock.Mock()
+        loop.take.side_effect = OSError(errno.EMFILE, "Too many open files")
+        service = ListenService(endpoint, Factory(), "tcp:7777", "twistd x", loop)
+        end = self.assertRaises(SystemExit, service.startService)
+        self.assertIn("Too many open files", str(end.code))
+        self.assertTrue(endpoint.ports[0].stopped)
+
     def test_cannotListen(self) -> None:
         """
         A port that cannot be had ends the program with one line.

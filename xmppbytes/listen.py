@@ -217,7 +217,7 @@ class ListenService(Service):
             return
         failures: list[Failure] = []
         self._listening = self._endpoint.listen(self._factory)
-        self._listening.addCallbacks(self._started, failures.append)
+        self._listening.addCallback(self._started).addErrback(failures.append)
         if failures:
             error = failures[0].value
             reason = error.socketError if isinstance(error, CannotListenError) else error
@@ -231,7 +231,12 @@ class ListenService(Service):
         self.privilegedStartService()
 
     def _started(self, port: IListeningPort) -> None:
-        self.port = port if self._loop is None else self._loop.take(port, self._factory)
+        try:
+            self.port = port if self._loop is None else self._loop.take(port, self._factory)
+        except OSError:
+            # No descriptor is left.
+            port.stopListening()
+            raise
         self.log.info(
             "Listening on {description} ({host})", description=self._description, host=port.getHost()
         )

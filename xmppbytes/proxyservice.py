@@ -27,6 +27,7 @@ from xmppbytes.core.hangup import makeHangupWatch
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.outcome import Outcome
 from xmppbytes.core.pairing import Rendezvous
+from xmppbytes.core.relay import CopyEngine
 from xmppbytes.core.sessions import Sessions
 from xmppbytes.core.usage import UsageLog
 from xmppbytes.core.workers import WorkerEngine
@@ -78,7 +79,8 @@ class ProxyService(MultiService):
         self._datagramPorts: list[DatagramPort] = []
         self._gate = AcceptGate(reactor, raiseDescriptorLimit())
         # Copied connections are read by transports of the reactor, and may have one from the start.
-        self._loop = makeAcceptLoop(reactor, self._gate.exhausted) if values["relay"] != "copy" else None
+        splices = not isinstance(self._engines[0], CopyEngine)
+        self._loop = makeAcceptLoop(reactor, self._gate.exhausted, self._damper) if splices else None
         # Without XMPP nothing can be activated: then only the DTCP relay listens.
         self._listeners = self._makeListeners(values["listen"] if values["jid"] else (), limits)
         self._proxy = ProxyHandler((), self.rendezvous, accessFrom(values), damper=self._damper)

@@ -26,6 +26,7 @@ from tests.fakes import ReaderReactor, lines
 from xmppbytes.core import acceptloop
 from xmppbytes.core.acceptedtransport import HANDSHAKE_READ_SIZE, AcceptedTransport
 from xmppbytes.core.acceptloop import ACCEPTS_PER_TURN, AcceptLoop, makeAcceptLoop
+from xmppbytes.core.damper import LogDamper
 from xmppbytes.core.hangup import EpollWatch
 
 _LINGER = struct.Struct("ii")
@@ -50,6 +51,15 @@ class Talk(Protocol):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self.seen.append(reason.type)
+
+
+class FailingTalk(Talk):
+    """
+    Has a fault.
+    """
+
+    def connectionMade(self) -> None:
+        raise ValueError("a fault of ours")
 
 
 @implementer(IHalfCloseableProtocol)
@@ -178,7 +188,8 @@ class AcceptTests(LoopCase):
 
     def test_bequest(self) -> None:
         """
-        What is accepted has no Nagle delay, is kept alive, does not block, and is reset when closed.
+        What is accepted has no Nagle delay, is kept alive and does not block. The listening socket, which may
+        have other owners, closes as ever.
         """
         _, talk = self.connected()
         descriptor = talk.transport.fileno()
@@ -186,7 +197,129 @@ class AcceptTests(LoopCase):
             self.assertTrue(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             self.assertTrue(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
             self.assertFalse(os.get_blocking(descriptor))
-        self.assertEqual(self.linger(descriptor), (1, 0))
+        self.assertEqual(self.linger(self.port._listening.fileno()), (0, 0))  # type: ignore[attr-defined]
+
+    def test_factoryFails(self) -> None:
+        """
+        A factory that raises, or wants nobody, costs one connection each, and no other.
+        """
+        faults = iter((ValueError("a fault of ours"), None))
+        make = self.factory.buildProtocol
+
+        def build(addr: Any) -> Any:
+            fault = next(faults, make)
+            if isinstance(fault, Exception):
+                raise fault
+            return fault and make(addr)
+
+        self.factory.buildProtocol = build  # type: ignore[method-assign]
+        first, second, _ = (self.connect() for _ in range(3))
+        self.turns()
+        self.assertRaises(ConnectionResetError, first.recv, 1)
+        self.assertEqual(second.recv(1), b"")
+        self.assertEqual(len(self.talks), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_connectionMadeFails(self) -> None:
+        """
+        So does a protocol that raises when it is connected.
+        """
+        self.kind = FailingTalk
+        first = self.connect()
+        self.turns()
+        self.kind = Talk
+        self.connect()
+        self.turns()
+        self.assertRaises(ConnectionResetError, first.recv, 1)
+        self.assertEqual([talk.seen for talk in self.talks], [[ConnectionAborted], []])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_damped(self) -> None:
+        """
+        A fault that comes again and again does not fill the log.
+        """
+        self.kind = FailingTalk
+        self.loop.damper = LogDamper(self.reactor, perOrigin=2)
+        for _ in range(4):
+            self.connect()
+        with capturedLogs() as events:
+            self.turns()
+            self.loop.damper.flush()
+        self.flushLoggedErrors(ValueError)
+        self.assertEqual(len(events), 3)
+        self.assertIn("Left out 2 more lines", lines(events)[-1])
+
+    def test_noRoomInEpoll(self) -> None:
+        """
+        A connection that cannot be watched is closed, and the owner told.
+        """
+        peer = self.connect()
+        self.loop._epoll, epoll = mock.Mock(wraps=self.loop._epoll), self.loop._epoll
+        self.loop._epoll.register.side_effect = OSError(errno.ENOSPC, "No space left on device")
+        self.loop.doRead()
+        self.loop._epoll = epoll
+        self.assertEqual((self.exhausted, self.talks, peer.recv(1)), (1, [], b""))
+
+    def test_numberComesAgain(self) -> None:
+        """
+        Events of a connection that was closed meanwhile are not those of the next with its number.
+        """
+        one, first = self.connected()
+        other, second = self.connected()
+        number = second.transport.fileno()
+        first.dataReceived = lambda data: second.transport.abortConnection()  # type: ignore[method-assign]
+        one.send(b"now")
+        other.send(b"old")
+        self.connect()
+        self.reactor.turn()
+        third = self.talks[-1]
+        self.assertEqual(third.transport.fileno(), number)
+        self.turns()
+        self.assertEqual((second.seen, third.seen, third.transport._ending), ([ConnectionAborted], [], 0))
+
+    def test_again(self) -> None:
+        """
+        A loop that was closed begins anew with the next port.
+        """
+        self.port.stopListening()
+        self.loop.close()
+        self.port = self.loop.take(self.listen(), self.factory)
+        self.connected()
+        self.assertEqual(len(self.talks), 1)
+
+    def test_cannotAccept(self) -> None:
+        """
+        A port that does not accept, whatever it is, is tried again later, with a line each time.
+        """
+        port: Any = self.port
+        self.connect()
+        port._listening, listening = mock.Mock(wraps=port._listening), port._listening
+        port._listening.accept.side_effect = OSError(errno.EINVAL, "Invalid argument")
+        with capturedLogs() as events:
+            self.turns(5)
+        [line] = lines(events)
+        self.assertIn("Invalid argument", line)
+        self.assertIn("Cannot accept connections", line)
+        self.port.resumeProducing()
+        port._listening = listening
+        self.turns()
+        self.assertEqual(self.talks, [])
+        self.reactor.advance(10)
+        self.turns()
+        self.assertEqual(len(self.talks), 1)
+
+    def test_stoppedMeanwhile(self) -> None:
+        """
+        A port that is stopped is not tried again.
+        """
+        port: Any = self.port
+        self.connect()
+        with mock.patch.object(port, "_listening", wraps=port._listening) as listening:
+            listening.accept.side_effect = OSError(errno.EINVAL, "Invalid argument")
+            self.turns()
+        port.stopListening()
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_manyAtOnce(self) -> None:
         """
@@ -384,6 +517,9 @@ class ReadTests(LoopCase):
         self.assertEqual((talk.transport.getPeer().host, talk.transport.getPeer().port), peer.getsockname())
         self.assertEqual(talk.transport.getHost().port, self.port.getHost().port)
         self.assertEqual(talk.transport.host, "127.0.0.1")
+        # Whoever has not heard yet that it is lost may still ask.
+        talk.transport.abortConnection()
+        self.assertEqual(talk.transport.getHost().port, self.port.getHost().port)
 
     def test_addressesIPv6(self) -> None:
         """
@@ -585,6 +721,7 @@ class ReleaseTests(LoopCase):
         self.turns()
         self.assertEqual(talk.seen, [])
         self.assertEqual(os.read(descriptor, 10), b"unread")
+        self.assertEqual(self.linger(descriptor), (1, 0))
         self.assertEqual((talk.transport.release(), talk.transport.fileno()), (-1, -1))
         talk.transport.write(b"nobody's")
         talk.transport.resumeProducing()
@@ -624,4 +761,5 @@ class ReleaseTests(LoopCase):
         producer.stopProducing.assert_called_once_with()
         self.turns()
         self.assertEqual(talk.seen, [ConnectionLost])
-        self.assertEqual(peer.recv(1), b"")
+        # Not an end: it would look like that of an empty bytestream.
+        self.assertRaises(ConnectionResetError, peer.recv, 1)

@@ -11,6 +11,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
 from tests.loopback.relaying import readAll, readExactly, reset, sendAll
+from tests.waiting import pause
 from xmppbytes.core.outcome import Outcome
 
 SOME = os.urandom(3_000_000)
@@ -301,6 +302,20 @@ class RelaySuite:
             await self.assertFailure(readAll(pair.parties[1 - breaker]), ConnectionResetError)
         await self.leftNothing()
 
+    async def test_resetWithEarlyBytes(self: Any) -> None:
+        """
+        A party that was reset before the relay began, and had sent something, breaks the bytestream; nothing
+        stays open.
+        """
+        for _ in range(3):
+            pair = await self.pair()
+            pair.legs[0].early = b"early"
+            reset(pair.parties[0])
+            await pause()
+            pair.link(self.engine)
+            self.assertIs(await pair.ended, Outcome.BROKEN)
+        await self.leftNothing()
+
     async def test_endedBeforeTheRelay(self: Any) -> None:
         """
         Streams that ended before the relay began are delivered whole.
@@ -330,3 +345,23 @@ class RelaySuite:
         self.assertLess(sorted(took)[10], 0.04)
         pair.session.abort(Outcome.SHUTDOWN)
         await pair.ended
+
+
+class AcceptedSuite(RelaySuite):
+    """
+    The same with connections that an accept loop has accepted.
+    """
+
+    ownLoop = True
+
+    async def test_lostAsItBegins(self: Any) -> None:
+        """
+        A connection that was lost in this very turn, of which nobody was told yet, breaks the bytestream; who
+        wants to know learns it later.
+        """
+        pair = await self.pair()
+        pair.legs[0].transport.abortConnection()
+        pair.link(self.engine)
+        self.assertIs(await pair.ended, Outcome.BROKEN)
+        await self.assertFailure(readAll(pair.parties[1]), ConnectionResetError)
+        await self.leftNothing()

@@ -2,12 +2,13 @@
 The relay engines on loopback sockets: one suite for all, and for each what is its own.
 """
 
+import errno
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
-from tests.loopback.relay_suite import SOME, RelaySuite
+from tests.loopback.relay_suite import SOME, AcceptedSuite, RelaySuite
 from tests.loopback.relaying import RelayLab, readAll, sendAll
 from xmppbytes.core.engines import SpliceEngine, makeEngines
 from xmppbytes.core.outcome import Outcome
@@ -15,6 +16,24 @@ from xmppbytes.core.relay import CopiedSession, CopyEngine
 from xmppbytes.core.splicedpair import SplicedPair
 from xmppbytes.core.workerprocess import WorkedSession
 from xmppbytes.core.workers import WorkerEngine
+
+
+async def breakJoining(case: Any, unsent: bytes = b"") -> None:
+    """
+    Link a pair while no descriptor is left for transports of the reactor.
+    """
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    pair = await case.pair()
+    pair.legs[1].transport._unsent = unsent
+    case.patch(reactor, "adoptStreamConnection", refuse)
+    pair.link(case.engine)
+    case.assertIs(await pair.ended, Outcome.BROKEN)
+    for party in pair.parties:
+        await case.assertFailure(readAll(party), ConnectionResetError)
+    await case.leftNothing()
 
 
 class CopyRelayTests(RelaySuite, RelayLab):
@@ -100,25 +119,31 @@ class WorkerRelayTests(RelaySuite, RelayLab):
         self.assertIs(await pair.ended, Outcome.FINISHED)
 
 
-class AcceptedCopyRelayTests(CopyRelayTests):
+class AcceptedCopyRelayTests(AcceptedSuite, CopyRelayTests):
     """
     Relaying through Python what an accept loop has accepted: the reactor gets the connections.
     """
 
-    ownLoop = True
+    async def test_cannotJoin(self) -> None:
+        """
+        A connection that the reactor cannot have breaks the bytestream.
+        """
+        await breakJoining(self)
 
 
-class AcceptedSpliceRelayTests(SpliceRelayTests):
+class AcceptedSpliceRelayTests(AcceptedSuite, SpliceRelayTests):
     """
     Relaying inside the kernel what an accept loop has accepted.
     """
 
-    ownLoop = True
+    async def test_cannotJoin(self) -> None:
+        """
+        A connection with something unsent joins the reactor first; when it cannot, it breaks the bytestream.
+        """
+        await breakJoining(self, b"unsent")
 
 
-class AcceptedWorkerRelayTests(WorkerRelayTests):
+class AcceptedWorkerRelayTests(AcceptedSuite, WorkerRelayTests):
     """
     Relaying in a process of its own what an accept loop has accepted.
     """
-
-    ownLoop = True

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xmppbytes.core.halfclose import tellReadLost
-from xmppbytes.core.rawsocket import FINISH_ON_CLOSE, unread
+from xmppbytes.core.rawsocket import FINISH_ON_CLOSE, RESET_ON_CLOSE, setLinger, unread
 
 # Read no more than this at once during a handshake: what comes glued behind it waits in Python, and
 # is not to grow with the number of strangers.
@@ -68,8 +68,8 @@ class _Again(Factory):
 @implementer(ITransport, IPushProducer)
 class AcceptedTransport:
     """
-    One connection. Its socket has what its listening socket has bequeathed to it: no Nagle delay,
-    keepalive, and a reset when it is closed in any other way than by L{loseConnection}.
+    One connection. Its socket has what its listening socket has bequeathed to it: no Nagle delay, and
+    keepalive.
 
     @ivar protocol: reads what comes.
     @ivar bufferSize: how many bytes to read at once.
@@ -80,6 +80,7 @@ class AcceptedTransport:
         "_ending",
         "_gone",
         "_loop",
+        "_name",
         "_paused",
         "_peer",
         "_socket",
@@ -102,6 +103,7 @@ class AcceptedTransport:
         self._loop = loop
         self._socket: socket.socket | None = connection
         self._peer = peer
+        self._name: tuple[Any, ...] = ("0.0.0.0", 0)
         self._paused = False
         self._closing = False
         self._ending = 0
@@ -256,36 +258,40 @@ class AcceptedTransport:
         self._closing = True
         if self._socket is None or self._unsent:
             return
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, FINISH_ON_CLOSE)
         self._lose(ConnectionDone())
 
     def abortConnection(self) -> None:
         """
         Reset the connection.
         """
-        self._lose(ConnectionAborted())
+        self._lose(ConnectionAborted(), reset=True)
 
     def cut(self) -> None:
         """
         Reset the connection, and tell the protocol now: there may be no later.
         """
-        if self._close():
+        if self._close(reset=True):
             self.protocol.connectionLost(Failure(ConnectionAborted()))
 
-    def _lose(self, reason: Exception) -> None:
-        if self._close():
+    def _lose(self, reason: Exception, reset: bool = False) -> None:
+        if self._close(reset):
             # Whoever has called is not to find itself called back.
             self._loop.reactor.callLater(0, self.protocol.connectionLost, Failure(reason))
 
-    def _close(self) -> bool:
+    def _close(self, reset: bool) -> bool:
         """
         @return: whether it was open.
         """
-        if self._socket is None:
+        connection, self._socket = self._socket, None
+        self._gone = None
+        if connection is None:
             return False
-        self._loop.forget(self._socket.fileno())
-        self._socket.close()
-        self._socket = self._gone = None
+        # The protocol is told a turn later, and may ask until then.
+        self._name = connection.getsockname()
+        self._loop.forget(connection.fileno())
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        connection.close()
         return True
 
     def release(self) -> int:
@@ -293,12 +299,14 @@ class AcceptedTransport:
         Let go of the socket: nothing is read, written or noticed any more. Not to be called while there is
         something L{unsent}.
 
-        @return: its descriptor, which is the caller's; -1 when it is closed already.
+        @return: its descriptor, which is the caller's, and set to reset on close; -1 when it is closed
+            already.
         """
         connection, self._socket = self._socket, None
         self._gone = None
         if connection is None:
             return -1
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         descriptor = connection.detach()
         self._loop.forget(descriptor)
         return descriptor
@@ -310,9 +318,7 @@ class AcceptedTransport:
         """
         if self._socket is None:
             return
-        connection, protocol, unsent = self._socket, self.protocol, self._unsent
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, FINISH_ON_CLOSE)
-        family = connection.family
+        protocol, unsent, family = self.protocol, self._unsent, self._socket.family
         descriptor = self.release()
         reactor: Any = self._loop.reactor
         try:
@@ -321,6 +327,7 @@ class AcceptedTransport:
         except OSError as e:
             reactor.callLater(0, protocol.connectionLost, Failure(ConnectionLost(str(e))))
         else:
+            setLinger(descriptor, FINISH_ON_CLOSE)
             if unsent:
                 protocol.transport.write(unsent)  # type: ignore[attr-defined]
         finally:
@@ -353,8 +360,7 @@ class AcceptedTransport:
         """
         See L{ITransport}.
         """
-        assert self._socket is not None
-        return _addressOf(self._socket.getsockname())
+        return _addressOf(self._name if self._socket is None else self._socket.getsockname())
 
 
 def _addressOf(name: tuple[Any, ...]) -> IAddress:

@@ -39,6 +39,13 @@ class Undamped:
         """
         log.info(format, **fields)
 
+    def permits(self, log: Logger, origin: str, format: str) -> bool:
+        """
+        Tell whether a line may be written. For lines whose fields are dear to make; the parameters are those
+        of L{info}.
+        """
+        return True
+
     def flush(self) -> None:
         """
         Tell now what was left out: the service ends.
@@ -49,7 +56,7 @@ class LogDamper(Undamped):
     """
     Writes log lines, unless there were too many of the kind lately. A kind is a message format.
 
-    Costs memory only for a period, and never for more than C{inAll} origins of each kind: an origin is
+    Costs memory for at most C{inAll} origins of each kind, which is a constant of the code: an origin is
     known by the lines that were written for it. Has a timer only while there is something to tell.
     """
 
@@ -84,8 +91,7 @@ class LogDamper(Undamped):
 
     def permits(self, log: Logger, origin: str, format: str) -> bool:
         """
-        Tell whether a line may be written; else count it. For lines whose fields are dear to make; the
-        parameters are those of L{info}.
+        Tell whether a line may be written, or count it; see L{Undamped}.
         """
         now = self._clock.seconds()
         period = self._kinds.get(format)

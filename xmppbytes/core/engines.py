@@ -100,6 +100,9 @@ class SpliceEngine:
         ends = ((pair.first, first), (pair.second, second))
         try:
             for end, leg in ends:
+                if pair.outcome is not None:
+                    # Broken already. Its other end is closed as well, with nothing in a pipe.
+                    break
                 if leg.early or not (self._works and isinstance(leg.transport, AcceptedTransport)):
                     splicer.prime(end, leg.transport.fileno(), leg.early)
                     # What an accept loop has accepted is TCP, like this: what works for one works for all.

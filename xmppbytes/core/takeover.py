@@ -73,6 +73,9 @@ class Takeover(Protocol):
         """
         Take the socket now, or when the transport has sent everything.
         """
+        if isinstance(self.transport, AcceptedTransport):
+            # It could not join the reactor: connectionLost follows.
+            return
         if holdsUnsent(self.transport):
             self.transport.registerProducer(self, False)
         else:

@@ -105,7 +105,9 @@ class WorkerEngine:
         worker = min(able, key=lambda worker: len(worker.sessions))
         session = worker.open(ended)
         early = (first.early, second.early)
-        PairTakeover(partial(self._taken, worker, session, rate, early)).begin(first, second)
+        # Later: nobody is told of the end of a session before he knows it.
+        taken = partial(self._reactor.callLater, 0, self._taken, worker, session, rate, early)
+        PairTakeover(taken).begin(first, second)
         return session
 
     def _taken(
