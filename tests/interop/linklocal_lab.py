@@ -173,7 +173,7 @@ class Lab:
         """
         Start C{twistd linklocal} as C{user} on a host.
 
-        @return: fires with its control connection, whose C{service} is the program.
+        @return: fires with its control connection, whose C{service} is the program, once it is signed on.
         """
         name = f"service-{host}-{user}-{len(self.programs)}"
         work = self.work / name
@@ -189,6 +189,8 @@ class Lab:
         control = yield service.connect(socket)
         self.controls.append(control)
         control.service, control.work, control.socket = service, work, socket
+        # It hears of others before its name is its own, and may not speak to them until then.
+        yield control.wait("signed-on")
         return control
 
     def uplink(self, host):
