@@ -412,6 +412,14 @@ class OursFree(Ours):
         super().__init__(name, None)
 
 
+class OursAtProsodyNoNagle(Ours):
+    """
+    Ours attached to a Prosody that does not delay small segments.
+    """
+
+    needs = "prosody-nd"
+
+
 class OursAtEjabberd(Ours):
     """
     Ours attached to ejabberd.
@@ -430,6 +438,7 @@ PEERS: dict[str, type[Peer]] = {
     "ours": Ours,
     "ours-copy": OursCopy,
     "ours@ejabberd": OursAtEjabberd,
+    "ours@prosody-nd": OursAtProsodyNoNagle,
     "ours-free": OursFree,
     "ours-1w": OursOneWorker,
     "ours-2w": OursTwoWorkers,

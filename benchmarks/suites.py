@@ -64,7 +64,7 @@ def setup(concurrent: int, total: int) -> Case:
     return Case(
         name=f"set-up over XMPP, {concurrent} at once",
         arguments=("--mode", "setup", "--total", str(total), "--concurrent", str(concurrent)),
-        peers=("prosody", "prosody-nd", "ejabberd", "ours", "ours@ejabberd"),
+        peers=("prosody", "prosody-nd", "ejabberd", "ours", "ours@prosody-nd", "ours@ejabberd"),
         metrics=("rate", "p50ms", "p99ms", "cpu_us", "other"),
     )
 
@@ -133,7 +133,7 @@ DEFAULT = (
         background=("--mode", "bulk", "--pairs", "20", "--seconds", "2", *PAIR_BY_PAIR),
     ),
     setup(1, 300),
-    setup(32, 1000),
+    setup(32, 3000),
     memory("memory of an idle session", "--mode", "idle", "--pairs", "2000"),
     memory("memory of an idle session that moved 64 KiB", *_TOUCHED),
     memory("memory of a pending connection", "--mode", "pending", "--single", "1", "--pairs", "4000"),

@@ -72,7 +72,7 @@ class RequestHandler(XMPPHandler):  # type: ignore[misc]
         stream = self.xmlstream
         try:
             result = method(iq)
-            if iscoroutine(result):
+            if result is not None and iscoroutine(result):
                 result = Deferred.fromCoroutine(result)
             if not isinstance(result, Deferred):
                 # The common case, without the cost of a Deferred.

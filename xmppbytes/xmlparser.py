@@ -110,23 +110,21 @@ class StreamParser(ExpatElementStream):  # type: ignore[misc]
         self.DocumentStartEvent = self.ElementEvent = lambda element: None
         self.DocumentEndEvent = lambda: None
 
-    def excess(self) -> str:
-        """
-        Tell what there would be too much of with one more element; empty: nothing.
-        """
-        if self._depth >= MAX_DEPTH:
-            return f"elements are nested more than {MAX_DEPTH} deep"
-        if self._elements >= self.maximumElements:
-            return f"a stanza has more than {self.maximumElements} elements"
-        return ""
-
     def _onStartElement(self, name: str, attrs: dict[str, str]) -> None:
-        excess = self.excess()
-        if excess:
-            raise _Refusal(excess, "policy-violation")
-        self._depth += 1
-        self._elements += 1
-        super()._onStartElement(name, attrs)
+        if self._depth >= MAX_DEPTH:
+            self._tooMuch(f"elements are nested more than {MAX_DEPTH} deep")
+        elif self._elements >= self.maximumElements:
+            self._tooMuch(f"a stanza has more than {self.maximumElements} elements")
+        else:
+            self._depth += 1
+            self._elements += 1
+            super()._onStartElement(name, attrs)
+
+    def _tooMuch(self, text: str) -> None:
+        """
+        An element begins that is not taken any more.
+        """
+        raise _Refusal(text, "policy-violation")
 
     def _onEndElement(self, name: str) -> None:
         self._depth -= 1
@@ -146,20 +144,23 @@ class ServerStreamParser(StreamParser):
     # How many elements, each within the one before, are being left out.
     _skipping = 0
 
-    def _onStartElement(self, name: str, attrs: dict[str, str]) -> None:
-        if self._skipping or self.excess():
+    def _tooMuch(self, text: str) -> None:
+        """
+        Hear nothing until the element ends.
+        """
+        parser = self.parser
+        taking = parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler
+
+        def started(name: str, attrs: dict[str, str]) -> None:
             self._skipping += 1
             # Its prefixes would be taken for those of the next element that is kept.
             self.localPrefixes = {}
-            return
-        super()._onStartElement(name, attrs)
 
-    def _onEndElement(self, name: str) -> None:
-        if self._skipping:
+        def ended(name: str) -> None:
             self._skipping -= 1
-            return
-        super()._onEndElement(name)
+            if not self._skipping:
+                parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = taking
 
-    def _onCdata(self, data: str) -> None:
-        if not self._skipping:
-            super()._onCdata(data)
+        parser.StartElementHandler, parser.EndElementHandler = started, ended
+        parser.CharacterDataHandler = None
+        started("", {})

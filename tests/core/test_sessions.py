@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import FakeEngine, FakeLeg, FakeRelayed, FakeUsage, lines
 from xmppbytes.core.limits import Limits
 from xmppbytes.core.outcome import Outcome
-from xmppbytes.core.sessions import LINES_A_SECOND, Parties, Session, Sessions
+from xmppbytes.core.sessions import LINES_PERIOD, MAX_LINES, Parties, Session, Sessions
 from xmppbytes.errors import LimitReached
 
 ROMEO = "romeo@example.org/orchard"
@@ -111,18 +111,17 @@ class LogTests(SessionsCase):
 
     def test_tooManyLines(self) -> None:
         """
-        Of very many bytestreams a second not each has its lines; their number is told. Seconds later each
-        has again.
+        Of very many bytestreams at once not each has its lines; their number is told. Later each has again.
         """
         with capturedLogs() as events:
-            for number in range(LINES_A_SECOND + 3):
+            for number in range(MAX_LINES + 3):
                 session = self.start(f"s{number}", f"user{number % 7}@example.org/x")
                 self.relayed(session).end(Outcome.FINISHED)
-            self.clock.advance(1)
+            self.clock.advance(LINES_PERIOD)
             self.start("later")
         told = lines(events)
-        self.assertEqual(len([line for line in told if line.startswith("Activated")]), LINES_A_SECOND + 1)
-        self.assertEqual(len([line for line in told if line.startswith("Ended")]), LINES_A_SECOND)
+        self.assertEqual(len([line for line in told if line.startswith("Activated")]), MAX_LINES + 1)
+        self.assertEqual(len([line for line in told if line.startswith("Ended")]), MAX_LINES)
         self.assertEqual(len([line for line in told if line.startswith("Left out 3 more lines like")]), 2)
 
     def test_service(self) -> None:
@@ -130,7 +129,7 @@ class LogTests(SessionsCase):
         What was left out is told at once when the service ends.
         """
         with capturedLogs() as events:
-            for number in range(LINES_A_SECOND + 1):
+            for number in range(MAX_LINES + 1):
                 self.start(f"s{number}")
             self.sessions.finishLog()
         self.assertIn("Left out 1 more lines like 'Activated", lines(events)[-1])

@@ -24,9 +24,10 @@ from xmppbytes.interfaces import ILeg, IRelayedSession, IRelayEngine, IUsage
 _IDLE_ROUNDS = 10
 _ACTIVATED = "Activated {summary}"
 _ENDED = "Ended {summary}"
-# How many lines of each a second, before they are only counted. A line takes longer to write than a
-# bytestream to start; the usage log has them all.
-LINES_A_SECOND = 50
+# How many lines of each in so many seconds, before they are only counted. A line takes nearly as long to
+# write as a bytestream to start; the usage log has them all.
+MAX_LINES = 50
+LINES_PERIOD = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Sessions:
         self._now = now
         # Twisted makes a logger anew each time that it is asked for.
         self._log = self.log
-        self._damper = LogDamper(clock, LINES_A_SECOND, LINES_A_SECOND, period=1.0)
+        self._damper = LogDamper(clock, MAX_LINES, MAX_LINES, LINES_PERIOD)
         self._byKey: dict[bytes, Session] = {}
         self._byRequest: dict[tuple[str, str], Session] = {}
         self._perAccount: Counter[str] = Counter()

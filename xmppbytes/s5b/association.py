@@ -29,6 +29,7 @@ class AssociationProtocol(StreamHostProtocol):
     """
     A connection that was accepted by a StreamHost and may ask for CONNECT or for UDP ASSOCIATE.
 
+    @ivar isAssociation: whether it asked for UDP ASSOCIATE.
     @ivar key: the hash, in lower case, once UDP ASSOCIATE was asked for.
     @ivar initialData: what the good initialization packet said; C{b""} before.
     @ivar jid: the JID in it, prepared.
@@ -36,6 +37,7 @@ class AssociationProtocol(StreamHostProtocol):
     @ivar refusals: how many initialization packets named no JID.
     """
 
+    isAssociation = False
     key = b""
     initialData = b""
     jid = ""
@@ -55,13 +57,6 @@ class AssociationProtocol(StreamHostProtocol):
         self._associations = associations
         self._talk = 0
 
-    @property
-    def isAssociation(self) -> bool:
-        """
-        Whether this is a UDP association.
-        """
-        return self.kind is LegKind.DATAGRAM
-
     def commandSupported(self, command: int) -> bool:
         """
         See L{StreamHostProtocol}.
@@ -70,7 +65,7 @@ class AssociationProtocol(StreamHostProtocol):
 
     def _join(self, request: Request) -> None:
         if request.command == Command.UDP_ASSOCIATE:
-            self.kind, self.ready = LegKind.DATAGRAM, False
+            self.kind, self.ready, self.isAssociation = LegKind.DATAGRAM, False, True
             self.key = request.address.lower()
         super()._join(request)
 
