@@ -174,7 +174,7 @@ class SpliceEngine:
         """
         See L{IReadDescriptor}.
         """
-        self._splicer.turn()
+        self._splicer.turns()
 
     def connectionLost(self, reason: Failure) -> None:
         """

@@ -36,6 +36,11 @@ from xmppbytes.core.splicedpair import End, SplicedPair, Tally
 # may move for few sessions that have a long backlog.
 EVENTS_PER_TURN = 64
 PIPES_PER_TURN = 40
+# How many short turns may follow at once, while no more connections than these are ready.
+MAX_TURNS = 16
+FEW = 3
+# Bytes at once that are not talk.
+MUCH = 8192
 
 _INPUT = EPOLLIN | EPOLLRDHUP | EPOLLHUP
 _HANGUP = EPOLLRDHUP | EPOLLHUP
@@ -85,6 +90,7 @@ class Splicer:
         self._ends: dict[int, End] = {}
         self._throttled: dict[End, None] = {}
         self._over: list[SplicedPair] = []
+        self._movedMuch = False
 
     def __len__(self) -> int:
         """
@@ -166,14 +172,29 @@ class Splicer:
             if (end.held or end.ended) and pair.outcome is None:
                 self._move(end, True)
 
-    def turn(self, timeout: float = 0) -> None:
+    def turns(self) -> None:
+        """
+        Take a turn, and some short ones while few sessions move much: for whoever drives us it costs more
+        to come back than for us to look again. Those who only talk are better served many at a time.
+        """
+        self._movedMuch = False
+        ready = self.turn()
+        for _ in range(MAX_TURNS):
+            if not 0 < ready <= FEW or not self._movedMuch:
+                return
+            self._movedMuch = False
+            ready = self.turn(pipes=FEW)
+
+    def turn(self, timeout: float = 0, pipes: int = PIPES_PER_TURN) -> int:
         """
         Move what can be moved now, a bounded amount.
 
         @param timeout: how many seconds to wait when there is nothing to do.
+        @param pipes: how many pipes full to move, but one at least for each session that is ready.
+        @return: how many connections were ready.
         """
         ready = self._epoll.poll(timeout, EVENTS_PER_TURN)
-        rounds = PIPES_PER_TURN // (len(ready) or 1) or 1
+        rounds = pipes // (len(ready) or 1) or 1
         ends = self._ends
         bulky = []
         for descriptor, events in ready:
@@ -191,6 +212,7 @@ class Splicer:
         for end, events in bulky:
             if end.descriptor >= 0:
                 self._serve(end, events, rounds)
+        return len(ready)
 
     def _moveFew(self, source: End, rounds: int) -> None:
         """
@@ -220,6 +242,7 @@ class Splicer:
                 source.bulky = False
                 return
             count -= sent
+        self._movedMuch = self._movedMuch or count >= MUCH
         source.pipe = self.pipes.borrow()
         source.held = count
         source.ended = count == 0
@@ -348,6 +371,7 @@ class Splicer:
             source.ended = True
             return False
         source.held += count
+        self._movedMuch = self._movedMuch or count >= MUCH
         if bucket is not None:
             bucket.spend(count)
             if count == wanted < pipe.size:

@@ -129,7 +129,7 @@ class Worker:
         """
         for descriptor, events in self._poll.poll(self._timeout()):
             if descriptor != self._channel.fileno():
-                self._splicer.turn()
+                self._splicer.turns()
                 continue
             if events & select.EPOLLOUT:
                 self._report()
