@@ -58,7 +58,7 @@ class OptionTests(TestCase):
         Without a relay the component's domain is required, as ever.
         """
         self.refused("--jid is required")
-        self.refused("--jid is required", "--dtcp-relay-open")
+        self.refused("opens nothing without dtcp-relay", "--dtcp-relay-open")
 
     def test_badEndpoint(self) -> None:
         """

@@ -175,6 +175,10 @@ class Options(SettingsOptions):
         """
         See L{SettingsOptions}.
         """
+        if values["dtcp-relay-open"] and values["dtcp-relay"] is None:
+            raise ConfigurationError(
+                "dtcp-relay-open opens nothing without dtcp-relay: say where, such as --dtcp-relay tcp:7778"
+            )
         if values["jid"] is None:
             checkRelayAlone(values)
         else:

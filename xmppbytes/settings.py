@@ -247,7 +247,12 @@ def countOrNone(text: str) -> int:
 
     @raise ValueError: when it is none.
     """
-    return 0 if text == "0" else count(text)
+    if text == "0":
+        return 0
+    try:
+        return count(text)
+    except ValueError as e:
+        raise ValueError("give a whole number, or 0") from e
 
 
 def oneOf(*choices: str) -> Callable[[str], str]:

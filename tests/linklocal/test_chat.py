@@ -2,6 +2,8 @@
 Tests for L{xmppbytes.chat.lines}.
 """
 
+import os
+
 from twisted.trial.unittest import TestCase
 
 from xmppbytes.chat import lines
@@ -48,6 +50,7 @@ class UnderstandTests(TestCase):
             ("/send 'a b.txt'", ("file", {"to": JULIET, "path": "a b.txt"})),
             ("/send a\\ b", ("file", {"to": JULIET, "path": "a b"})),
             ("/send it's", ("file", {"to": JULIET, "path": "it's"})),
+            ("/send ~/a b", ("file", {"to": JULIET, "path": os.path.expanduser("~/a b")})),
             ("/accept", ("accept", {"id": "7"})),
             ("/decline 8", ("decline", {"id": "8"})),
             ("/cancel 9", ("cancel", {"id": "9"})),
@@ -85,6 +88,8 @@ class UnderstandTests(TestCase):
             ("/dance", "there is no /dance"),
             ("/send", "/send FILE"),
             ("/avatar", "none"),
+            ("/avatar letter.txt", "no picture"),
+            ("/avatar letter", "no picture"),
             ("/accept", "no file was offered"),
         ):
             self.assertIn(text, self.refused(line))

@@ -2,6 +2,8 @@
 What a person types, and what he is shown: commands to control commands, events to lines.
 """
 
+import mimetypes
+import os
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
@@ -122,8 +124,8 @@ def _file(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError:
-        return text
-    return words[0] if len(words) == 1 else text
+        words = []
+    return os.path.expanduser(words[0] if len(words) == 1 else text)
 
 
 def _decision(command: str) -> Any:
@@ -144,7 +146,13 @@ def _status(rest: str, situation: Situation) -> Order:
 def _avatar(rest: str, situation: Situation) -> Order:
     if not rest:
         raise NotUnderstood("/avatar FILE, or /avatar none")
-    return Order("command", "avatar", {"path": None if rest == "none" else _file(rest)})
+    path = None if rest == "none" else _file(rest)
+    if path is not None and not (mimetypes.guess_type(path)[0] or "").startswith("image/"):
+        # Everybody on the network gets it: not a letter, by a slip of the finger.
+        raise NotUnderstood(
+            f"{path} is no picture by its name (such as me.png), and would go to everybody here"
+        )
+    return Order("command", "avatar", {"path": path})
 
 
 def _withPartner(command: str) -> Any:

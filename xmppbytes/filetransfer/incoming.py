@@ -27,6 +27,7 @@ from xmppbytes.interfaces import IBytestreamAcceptor
 
 # Seconds from our yes until a bytestream must be there: time for several streamhosts, or proxies.
 CONNECT_TIMEOUT = 180.0
+_BROKEN_OFF = "the transfer was broken off; what has arrived is kept, so send the file again to go on"
 # Seconds that a transfer, broken off by the sender, waits for its reason to come over XMPP.
 REASON_TIMEOUT = 1.0
 # Seconds that a sender has for another try, or another method, after one has not connected.
@@ -205,7 +206,7 @@ class Incoming(Factory):
             self._brokenOff(error)
 
     def _brokenOff(self, error: BytestreamError) -> None:
-        self._fail(error, "undefined-condition", "the transfer was broken off")
+        self._fail(error, "undefined-condition", _BROKEN_OFF)
 
     # The end.
 
