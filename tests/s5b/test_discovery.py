@@ -146,6 +146,12 @@ class ProxyFinderTests(SynchronousTestCase):
         self.network.answers[jids[4], NS_BYTESTREAMS] = useless
         self.network.proxy(PROXY)
         self.assertEqual(self.find(None, *jids, PROXY), ["24.24.24.1"])
+        reasons = self.finder.refusals
+        self.assertEqual(set(reasons), set(jids))
+        self.assertEqual(reasons[jids[0]], "forbidden (not for you)")
+        self.assertEqual(reasons[jids[4]], "it names no address")
+        self.finder.forget()
+        self.assertEqual(self.finder.refusals, {})
 
     def test_serverWithoutDiscovery(self) -> None:
         """

@@ -325,12 +325,13 @@ class ProxyTests(RequesterTestCase):
 
     def test_namedProxiesAreOfNoUse(self) -> None:
         """
-        Proxies that were named and do not answer are told by their names.
+        Why the proxies that were named are of no use is told.
         """
         negotiation = self.start(ways=Ways.PROXY_ONLY, proxies=["nothing.example"])
         self.world.tick(1)
         error = self.failureResultOf(negotiation, NotReachable).value
-        self.assertIn("(nothing.example) none tells its address; name another proxy", str(error))
+        self.assertIn("no proxy serves us (nothing.example: ", str(error))
+        self.assertIn("); name another proxy", str(error))
 
     def test_nothingIsSentBeforeActivation(self) -> None:
         """

@@ -42,6 +42,8 @@ class _Known:
 class ProxyFinder:
     """
     Finds proxies and their addresses. What was found is remembered for a while.
+
+    @ivar refusals: why proxies that were found lately cannot be used, by their JIDs.
     """
 
     log = Logger()
@@ -54,12 +56,14 @@ class ProxyFinder:
         self._ask = ask
         self._clock = clock
         self._known: dict[tuple[str | None, tuple[str, ...]], _Known] = {}
+        self.refusals: dict[str, str] = {}
 
     def forget(self) -> None:
         """
         Forget what was found: the XML stream is another one.
         """
         self._known.clear()
+        self.refusals.clear()
 
     def find(self, server: str | None, configured: Sequence[str] = ()) -> Deferred[list[StreamHost]]:
         """
@@ -76,6 +80,7 @@ class ProxyFinder:
         known = self._known.get(key)
         if known is not None and known.until > self._clock.seconds():
             return known.found
+        self.refusals.clear()
         order = list(configured)
         found: dict[str, list[StreamHost]] = {}
         search = Deferred.fromCoroutine(self._search(server, order, found))
@@ -129,16 +134,19 @@ class ProxyFinder:
         )
 
     async def _addressesOf(self, proxy: str) -> list[StreamHost]:
-        answer = await self._request(proxy, queryElement(), "This proxy is left out")
+        answer = await self._request(proxy, queryElement(), "This proxy is left out", self.refusals)
         if answer is None:
             return []
         read = map(StreamHost.fromElement, _children(answer, NS_BYTESTREAMS, "streamhost"))
         streamHosts = [one for one in read if one is not None and one.jid][:MAX_STREAMHOSTS]
         if not streamHosts:
+            self.refusals[proxy] = "it names no address"
             self.log.warn("The proxy {proxy} is left out: it names no address", proxy=proxy)
         return streamHosts
 
-    async def _request(self, recipient: str, query: Element, consequence: str) -> Element | None:
+    async def _request(
+        self, recipient: str, query: Element, consequence: str, refusals: dict[str, str] | None = None
+    ) -> Element | None:
         try:
             return await self._ask(recipient, "get", query, REQUEST_SECONDS)
         except REQUEST_FAILURES as e:
@@ -149,6 +157,8 @@ class ProxyFinder:
                 reason=failureText(e),
                 consequence=consequence,
             )
+            if refusals is not None:
+                refusals[recipient] = failureText(e)
             return None
 
 

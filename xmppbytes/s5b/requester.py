@@ -124,6 +124,17 @@ class RequesterSession:
             f"{self._target} says that it uses the streamhost {used!r}, which we have not offered"
         )
 
+    def _noProxy(self) -> str:
+        """
+        Say why there is no proxy, and what to do.
+        """
+        refusals = self._means.finder.refusals
+        if not refusals or self._options.ways is Ways.DIRECT_ONLY:
+            return "no proxy was found; name a proxy"
+        # The reasons are those of others, who may have much to say.
+        reasons = "; ".join(f"{proxy}: {reason[:200]}" for proxy, reason in list(refusals.items())[:3])
+        return f"no proxy serves us ({reasons}); name another proxy"
+
     async def _offerToTarget(self) -> str | None:
         """
         Send the request, wait for the answer.
@@ -132,11 +143,9 @@ class RequesterSession:
         """
         streamHosts = (*self._ownHosts, *self._proxies)
         if not streamHosts:
-            named = ", ".join(self._options.proxies)
-            proxies = f"of the proxies that are named ({named}) none tells its address" if named else ""
             raise NotReachable(
                 "there is no way to offer: no address of this machine is of use, or wanted, and "
-                f"{proxies or 'no proxy was found'}; name {'another' if named else 'a'} proxy"
+                f"{self._noProxy()}"
             )
         request = BytestreamRequest(self._sid, streamHosts, self.mode, self._hashes[0])
         self.log.info(
