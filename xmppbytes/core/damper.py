@@ -12,6 +12,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from xmppbytes.core.quota import Quota
+
 # Lines of one kind in one period: far more than a person reads, far less than a disk holds.
 PER_ORIGIN = 100
 IN_ALL = 500
@@ -93,21 +95,19 @@ class LogDamper(Undamped):
         """
         Tell whether a line may be written, or count it; see L{Undamped}.
         """
-        now = self._clock.seconds()
         period = self._kinds.get(format)
-        if period is not None and now >= period.end:
+        if period is not None and not period.quota.remaining():
             # Its timer, if it has one, is late.
             self._close(format)
             period = None
         if period is None:
-            period = self._kinds[format] = _Period(log, now + self.period)
-        if period.total < self.inAll and period.written[origin] < self.perOrigin:
-            period.total += 1
-            period.written[origin] += 1
+            quota = Quota(self._clock.seconds, self.perOrigin, self.inAll, self.period)
+            period = self._kinds[format] = _Period(log, quota)
+        if period.quota.admits(origin):
             return True
-        period.leftOut[origin if origin in period.written else _OTHERS] += 1
+        period.leftOut[origin if period.quota.knows(origin) else _OTHERS] += 1
         if period.timer is None:
-            period.timer = self._clock.callLater(period.end - now, self._close, format)
+            period.timer = self._clock.callLater(period.quota.remaining(), self._close, format)
         return False
 
     def _close(self, format: str) -> None:
@@ -116,7 +116,7 @@ class LogDamper(Undamped):
             return
         if period.timer.active():
             period.timer.cancel()
-        seconds = self.period - max(0.0, period.end - self._clock.seconds())
+        seconds = self.period - period.quota.remaining()
         period.log.info(
             "Left out {count} more lines like '{kind}' of the last {seconds:.0f} s: {origins}",
             count=period.leftOut.total(),
@@ -131,13 +131,11 @@ class _Period:
     The lines of one kind, until the end of the period that began with the first.
     """
 
-    __slots__ = ("end", "leftOut", "log", "timer", "total", "written")
+    __slots__ = ("leftOut", "log", "quota", "timer")
 
-    def __init__(self, log: Logger, end: float) -> None:
+    def __init__(self, log: Logger, quota: Quota) -> None:
         self.log = log
-        self.end = end
-        self.total = 0
-        self.written: Counter[str] = Counter()
+        self.quota = quota
         self.leftOut: Counter[str] = Counter()
         self.timer: IDelayedCall | None = None
 

@@ -8,7 +8,7 @@ from random import Random
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from xmppbytes.linklocal.pace import PerMinute
+from xmppbytes.core.quota import Quota
 from xmppbytes.wire.mdns import Name, Record, fold
 
 # Strangers fill this: everything beyond is not remembered.
@@ -71,7 +71,7 @@ class Cache:
         self._entries: dict[Key, dict[Identity, Entry]] = {}
         self._count = 0
         self._bytes = 0
-        self._complaints = PerMinute(clock.seconds, 1, 1)
+        self._complaints = Quota(clock.seconds, 1, 1)
 
     def __len__(self) -> int:
         return self._count

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from xmppbytes.core.quota import Quota
 from xmppbytes.errors import NotReachable, Refused
 from xmppbytes.linklocal.names import foldText
 from xmppbytes.linklocal.neighbours import Neighbours
-from xmppbytes.linklocal.pace import PerMinute
 from xmppbytes.linklocal.resolver import Location
 
 # Somebody may connect right after announcing himself, before we have heard of him.
@@ -37,7 +37,7 @@ class Identifier:
         """
         self._clock = clock
         self._discovery = discovery
-        self._asking = PerMinute(clock.seconds, ASKING_PER_ADDRESS, ASKING_IN_ALL)
+        self._asking = Quota(clock.seconds, ASKING_PER_ADDRESS, ASKING_IN_ALL)
 
     def identify(self, address: str, ownAddress: str, claimed: str | None) -> "Deferred[str]":
         """

@@ -1,60 +1,13 @@
 """
-What strangers can make happen, so often a minute and no oftener: lines in the log, questions on the link.
+Which lines of the log about people and addresses are written, and how many are left out.
 """
 
 from collections import Counter
-from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-WINDOW = 60.0
-
-
-class PerMinute:
-    """
-    Counts what is permitted, minute by minute, for each key and for all keys together. Remembers no more
-    keys than it permits things.
-    """
-
-    def __init__(self, now: Callable[[], float], each: int, together: int) -> None:
-        """
-        @param now: tells the time in seconds.
-        @param each: how much is permitted for one key.
-        @param together: how much for all.
-        """
-        self._now = now
-        self._each = each
-        self._together = together
-        self._began = float("-inf")
-        self._counts: Counter[str] = Counter()
-        self._total = 0
-
-    def admits(self, key: str) -> bool:
-        """
-        Tell whether one more is permitted, and count it if so.
-        """
-        now = self._now()
-        if now - self._began >= WINDOW:
-            self._began, self._total = now, 0
-            self._counts.clear()
-        if self.isUsedUp(key) or self._total >= self._together:
-            return False
-        self._counts[key] += 1
-        self._total += 1
-        return True
-
-    def isUsedUp(self, key: str) -> bool:
-        """
-        Tell whether it is this very key for which no more is permitted.
-        """
-        return self._counts[key] >= self._each
-
-    def remaining(self) -> float:
-        """
-        Give the seconds until everything is counted anew.
-        """
-        return max(0.0, self._began + WINDOW - self._now())
+from xmppbytes.core.quota import Quota
 
 
 class LineDamper:
@@ -72,7 +25,7 @@ class LineDamper:
         @param together: how many about all.
         """
         self._clock = clock
-        self._pace = PerMinute(clock.seconds, each, together)
+        self._pace = Quota(clock.seconds, each, together)
         self._leftOut: Counter[str] = Counter()
         self._timer: IDelayedCall | None = None
         self._stopped = False

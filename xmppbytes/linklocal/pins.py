@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 from twisted.logger import Logger
 
+from xmppbytes.core.quota import Quota
 from xmppbytes.errors import ConfigurationError, Refused
 from xmppbytes.linklocal.names import foldText
-from xmppbytes.linklocal.pace import PerMinute
 from xmppbytes.tls import Identity, createIdentity, sameFingerprint
 
 # What strangers can make this file grow to.
@@ -65,8 +65,8 @@ class PinStore:
         """
         self._path = path
         self.inUse: Callable[[str], bool] = lambda name: False
-        self._new = PerMinute(now, NEW_PER_MINUTE, NEW_PER_MINUTE)
-        self._complaints = PerMinute(now, 1, 1)
+        self._new = Quota(now, NEW_PER_MINUTE, NEW_PER_MINUTE)
+        self._complaints = Quota(now, 1, 1)
         self._pins: dict[str, tuple[str, str]] = {}
         self._isReordered = False
         self._version: _Version = None

@@ -10,8 +10,8 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from xmppbytes.core.quota import Quota
 from xmppbytes.linklocal.names import foldText
-from xmppbytes.linklocal.pace import PerMinute
 from xmppbytes.linklocal.presence import Presence
 from xmppbytes.linklocal.timers import cancelAll
 
@@ -89,7 +89,7 @@ class Roster:
         self._changing: dict[str, IDelayedCall] = {}
         self._listeners: list[IRosterListener] = []
         self._own = ""
-        self._complaints = PerMinute(clock.seconds, 1, 1)
+        self._complaints = Quota(clock.seconds, 1, 1)
 
     def addListener(self, listener: IRosterListener) -> None:
         """

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 
+from xmppbytes.core.quota import Quota
 from xmppbytes.core.throttle import TokenBucket
 from xmppbytes.errors import BytestreamError, NotReachable
 from xmppbytes.linklocal.caller import Caller
@@ -20,7 +21,7 @@ from xmppbytes.linklocal.connection import BYTES_PER_SECOND
 from xmppbytes.linklocal.discovery import Discovery
 from xmppbytes.linklocal.identify import Identifier
 from xmppbytes.linklocal.names import foldText
-from xmppbytes.linklocal.pace import LineDamper, PerMinute
+from xmppbytes.linklocal.pace import LineDamper
 from xmppbytes.linklocal.safety import Security, safetyText
 from xmppbytes.linklocal.stream import PeerStream
 
@@ -64,7 +65,7 @@ class PeerStreams(Factory):  # type: ignore[misc]
         self._calls: dict[str, list[Deferred[PeerStream]]] = {}
         self._calling: dict[str, Deferred[Any]] = {}
         self._lines = LineDamper(reactor)
-        self._accepting = PerMinute(reactor.seconds, MAX_NEW_PER_ADDRESS, MAX_NEW)
+        self._accepting = Quota(reactor.seconds, MAX_NEW_PER_ADDRESS, MAX_NEW)
         self._stopped: list[Deferred[None]] = []
 
     def closeAll(self, reason: str) -> "Deferred[None]":
