@@ -151,8 +151,7 @@ class AcceptLoop:
         """
         del self._transports[descriptor]
         self._epoll.unregister(descriptor)
-        if not self._transports and not self._ports:
-            self._rest()
+        self._restIfIdle()
 
     def accept(self, descriptor: int, willing: bool) -> None:
         """
@@ -172,13 +171,16 @@ class AcceptLoop:
         @param descriptor: of its listening socket.
         """
         del self._ports[descriptor]
-        if not self._transports and not self._ports:
-            self._rest()
+        self._restIfIdle()
 
     def _read(self) -> None:
         if not self._reading:
             self._reading = True
             self.reactor.addReader(self)
+
+    def _restIfIdle(self) -> None:
+        if not self._transports and not self._ports:
+            self._rest()
 
     def _rest(self) -> None:
         if self._reading:

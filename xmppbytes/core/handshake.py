@@ -170,9 +170,6 @@ class HandshakeProtocol(Protocol):
         that read once for each message would lose the second. Written directly where the transport
         can, which spares the turn as well.
         """
-        if isinstance(self.transport, AcceptedTransport):
-            self.transport.write(data)
-            return
         # TLS lends us this method of the connection below: what it writes would not be encrypted.
         plain = ITCPTransport.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport)
         write = getattr(self.transport, "writeSomeData", None) if plain else None
@@ -293,8 +290,6 @@ def prepareConnection(transport: Any) -> None:
     """
     Set what every connection of ours wants: no Nagle delay, keepalive, and small reads for now.
     """
-    if isinstance(transport, AcceptedTransport):
-        return
     if ITCPTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
